@@ -1,0 +1,11 @@
+/*
+ * main.h - entries of the processes that this folder is: the writer, and the snapshotter (its reader)
+ *
+ * Both are called in a freshly forked child of the supervisor and return the exit status: 0 orderly end (board->stopping), else the reason (ZooKeeper's
+ * codes where it has one: 1 unexpected, 3 data directory refused, 10 log or snapshot write failed).
+ */
+#pragma once
+#include "shm/board.h"
+
+int writer_main(const struct shm_heritage *h);
+int snapshotter_main(const struct shm_heritage *h);
