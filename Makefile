@@ -1,0 +1,156 @@
+# Paddock: one Makefile, GNU make, no configure step.
+#
+#   make            everything for this machine: the server, the benchmarks          (build/rel)
+#   make run        install what is missing, build, start a server on port 2181      (data/)
+#   make test       install what is missing, build, run every test; build/test-results has the counts
+#   make test-unit  the unit tests alone. T='jute_*' picks, SEED=n repeats, V=asan changes the build
+#   make asan       unit tests and corpus under AddressSanitizer; likewise ubsan, tsan
+#   make fuzz       every fuzz target for SECONDS=30; F=jute_request picks one
+#   make bench      the comparison with the other servers
+#   make tidy       law of includes, widths, sizes;  make format  rewrite with clang-format
+#   make install    DESTDIR, prefix;  make deps  packages of a build;  make clean
+#
+# V is the variant: rel, asan, ubsan, tsan, fuzz. Each has objects of its own in build/$(V).
+# Sources are found: FOLDER/*.c, bench/bench_*.c (a program each), tests/unit/*.c, tests/fuzz/*_fuzz.c.
+
+V       ?= rel
+O       := build/$(V)
+SECONDS ?= 30
+prefix  ?= /usr/local
+RESULTS ?= $(CURDIR)/build/test-results
+export RESULTS
+
+FOLDERS := base jute shm storage quorum writer workers supervisor
+WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+HARD    := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fno-omit-frame-pointer
+ifeq ($(origin CC),default)
+CC      := gcc
+CXX     := g++
+endif
+
+# The sanitizers bring an allocator of their own: there shm/ makes its arena from malloc.
+FLAGS.rel   := -O2 -g $(HARD)
+FLAGS.asan  := -O1 -g -DDEBUG -DSHM_ARENA_MALLOC -fsanitize=address,undefined \
+	       -fno-sanitize-recover=all -fno-omit-frame-pointer
+FLAGS.ubsan := -O1 -g -DDEBUG -fsanitize=undefined -fno-sanitize-recover=all
+FLAGS.tsan  := -O1 -g -DDEBUG -DSHM_ARENA_MALLOC -fsanitize=thread
+FLAGS.fuzz  := -O1 -g -DDEBUG -DFUZZING -DSHM_ARENA_MALLOC \
+	       -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+ifeq ($(V),fuzz)
+CC      := clang
+endif
+
+CFLAGS   = -std=gnu11 -D_GNU_SOURCE -D_LGPL_SOURCE -I. $(WARN) $(FLAGS.$(V)) -pthread -MMD -MP
+CXXFLAGS = -std=c++14 -I. -Wall -Wextra -Werror $(FLAGS.$(V)) -pthread -MMD -MP
+LDFLAGS  = $(filter -fsanitize=% -fno-sanitize%,$(FLAGS.$(V))) -pthread -rdynamic \
+	   -Wl,-z,relro,-z,now
+LIBS    := $(if $(findstring SHM_ARENA_MALLOC,$(FLAGS.$(V))),,-ljemalloc) -lurcu-common -llz4 \
+	   -lxxhash -ldeflate -lcrypto -lsystemd
+
+MAIN    := supervisor/paddockd.c
+SRC     := $(filter-out $(MAIN),$(wildcard $(FOLDERS:=/*.c)))
+OBJ     := $(SRC:%.c=$(O)/%.o)
+BASE    := $(filter $(O)/base/% $(O)/jute/%,$(OBJ))
+BENCH   := $(patsubst bench/%.c,%,$(wildcard bench/bench_*.c))
+HELPERS := $(patsubst %.c,$(O)/%.o,$(filter-out bench/bench_%,$(wildcard bench/*.c)))
+UNIT    := $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/*.c))
+FUZZ    := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
+F       ?= $(FUZZ)
+
+all: $(if $(wildcard $(MAIN)),$(O)/paddockd) $(BENCH:%=$(O)/%)
+
+$(O)/paddockd: $(O)/$(MAIN:.c=.o) $(OBJ)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BENCH:%=$(O)/%): $(O)/%: $(O)/bench/%.o $(HELPERS) $(BASE)
+	$(CC) $(LDFLAGS) -o $@ $^ -lxxhash -lcrypto -lm
+
+$(O)/unit: $(O)/tests/runner.o $(UNIT) $(OBJ)
+	$(CXX) $(LDFLAGS) -o $@ $^ $(LIBS) -lgtest
+
+$(FUZZ:%=$(O)/replay_%): $(O)/replay_%: $(O)/tests/fuzz/%_fuzz.o $(O)/tests/fuzz/replay.o $(OBJ)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(FUZZ:%=build/fuzz/%): build/fuzz/%: build/fuzz/tests/fuzz/%_fuzz.o $(SRC:%.c=build/fuzz/%.o)
+	clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LIBS)
+
+$(O)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+$(O)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -c -o $@ $<
+
+# --- run -------------------------------------------------------------------------------------
+
+run: deps
+	$(MAKE) all
+	@mkdir -p data
+	@test -e data/zoo.cfg || printf '%s\n' tickTime=2000 dataDir=$(CURDIR)/data clientPort=2181 \
+		'4lw.commands.whitelist=*' > data/zoo.cfg
+	$(O)/paddockd data/zoo.cfg
+
+install: all
+	install -d $(DESTDIR)$(prefix)/sbin
+	install -m 755 $(O)/paddockd $(DESTDIR)$(prefix)/sbin/paddockd
+
+deps:
+	@.ci/deps build
+
+# --- test ------------------------------------------------------------------------------------
+
+# Build with all the jobs that were asked for; then one part after the other, all of them.
+test:
+	@.ci/deps test
+	@mkdir -p build && : > $(RESULTS)
+	$(MAKE) all test-build
+	$(MAKE) -k -j1 test-unit test-corpus test-bench test-e2e
+
+test-build: $(O)/unit $(FUZZ:%=$(O)/replay_%)
+
+test-unit: $(O)/unit
+	@.ci/part unit-$(V) $(O)/unit --gtest_brief=1 $(if $(T),'--gtest_filter=$(T)')
+
+test-corpus: $(FUZZ:%=$(O)/replay_%)
+	@for f in $(FUZZ); do \
+		.ci/part corpus-$(V)-$$f $(O)/replay_$$f tests/corpus/$$f || failed=1; \
+	done; test -z "$$failed"
+
+test-bench: all
+	@if test -x bench/smoke; then .ci/part bench bench/smoke; fi
+
+test-e2e: all
+	@if test -x tests/e2e/run; then tests/e2e/run; fi
+
+asan ubsan tsan:
+	$(MAKE) V=$@ test-build
+	$(MAKE) V=$@ -k -j1 test-unit test-corpus
+
+fuzz:
+	@.ci/deps test
+	$(MAKE) V=fuzz $(F:%=build/fuzz/%)
+	@for f in $(F); do \
+		mkdir -p build/corpus/$$f; \
+		build/fuzz/$$f -max_total_time=$(SECONDS) -timeout=10 -artifact_prefix=build/corpus/$$f. \
+			build/corpus/$$f tests/corpus/$$f || exit 1; \
+	done
+
+bench: all
+	bench/compare
+
+# --- form ------------------------------------------------------------------------------------
+
+tidy:
+	@.ci/part tidy tests/tidy
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h' '*.cc')
+
+clean:
+	rm -rf build
+
+.PHONY: all run install deps test test-build test-unit test-corpus test-bench test-e2e asan ubsan \
+	tsan fuzz bench tidy format clean
+.SECONDARY:
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

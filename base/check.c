@@ -1,0 +1,18 @@
+#include "base/check.h"
+
+#include <execinfo.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+enum { FRAMES_MAX = 32 };
+
+_Noreturn void check_failed(const char *expr, const char *file, int line)
+{
+	void *frames[FRAMES_MAX];
+
+	log_always(LOG_ERROR, "CHECK(%s) failed at %s:%d", expr, file, line);
+	backtrace_symbols_fd(frames, backtrace(frames, FRAMES_MAX), STDERR_FILENO);
+	abort();
+}
