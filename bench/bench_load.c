@@ -16,45 +16,75 @@
 #include "bench/load.h"
 
 static const char usage_text[] =
-	"usage: bench_load [options] HOST:PORT\n"
-	"  --mode MODE       mix (default), load, watch, sessions, idle\n"
-	"  --conns N         connections (64); watch: one of them sets, the others watch\n"
-	"  --depth N         requests in flight per connection (1)\n"
-	"  --seconds S       measured span (10)    --warmup S  before it (2)\n"
-	"  --count N         mix, watch, sessions: end after N requests, rounds, sessions\n"
-	"  --mix LIST        per cent of each, in sum 100: get=100 (default), exists, children,\n"
-	"                    set, create, delete, multi; e.g. get=80,set=20\n"
-	"  --keys K          uniform (default), seq, hot (90 % of requests to 1 % of the keys)\n"
-	"  --value N         bytes per znode (100) --nodes N   znodes of the tree (10000)\n"
-	"  --fanout N        znodes per directory (100)\n"
-	"  --multi N         setData per multi (4) --root PATH of the tree (/bench)\n"
-	"  --timeout MS      session timeout to ask for (30000)\n"
-	"  --seed N          of keys and values (1)\n"
-	"  --server PID      root of the server's processes: read its CPU time and memory\n"
-	"  --canned          floor server: make no tree, do not look at the data\n"
-	"  --series          per-second figures into the JSON line\n"
-	"  --memory          PSS of the server at the end (idle: always)\n"
-	"  --name, --label, --commit TEXT   go into the JSON line\n";
+    "usage: bench_load [options] HOST:PORT\n"
+    "  --mode MODE       mix (default), load, watch, sessions, idle\n"
+    "  --conns N         connections (64); watch: one of them sets, the others watch\n"
+    "  --depth N         requests in flight per connection (1)\n"
+    "  --seconds S       measured span (10)    --warmup S  before it (2)\n"
+    "  --count N         mix, watch, sessions: end after N requests, rounds, sessions\n"
+    "  --mix LIST        per cent of each, in sum 100: get=100 (default), exists, children,\n"
+    "                    set, create, delete, multi; e.g. get=80,set=20\n"
+    "  --keys K          uniform (default), seq, hot (90 % of requests to 1 % of the keys)\n"
+    "  --value N         bytes per znode (100) --nodes N   znodes of the tree (10000)\n"
+    "  --fanout N        znodes per directory (100)\n"
+    "  --multi N         setData per multi (4) --root PATH of the tree (/bench)\n"
+    "  --timeout MS      session timeout to ask for (30000)\n"
+    "  --seed N          of keys and values (1)\n"
+    "  --server PID      root of the server's processes: read its CPU time and memory\n"
+    "  --canned          floor server: make no tree, do not look at the data\n"
+    "  --series          per-second figures into the JSON line\n"
+    "  --memory          PSS of the server at the end (idle: always)\n"
+    "  --name, --label, --commit TEXT   go into the JSON line\n";
 
 enum option_code {
-	O_MODE = 1000, O_CONNS, O_DEPTH, O_SECONDS, O_WARMUP, O_COUNT, O_MIX, O_KEYS, O_VALUE,
-	O_NODES, O_FANOUT, O_MULTI, O_ROOT, O_TIMEOUT, O_SEED, O_SERVER, O_CANNED, O_SERIES,
-	O_MEMORY, O_NAME, O_LABEL, O_COMMIT,
+	O_MODE = 1000,
+	O_CONNS,
+	O_DEPTH,
+	O_SECONDS,
+	O_WARMUP,
+	O_COUNT,
+	O_MIX,
+	O_KEYS,
+	O_VALUE,
+	O_NODES,
+	O_FANOUT,
+	O_MULTI,
+	O_ROOT,
+	O_TIMEOUT,
+	O_SEED,
+	O_SERVER,
+	O_CANNED,
+	O_SERIES,
+	O_MEMORY,
+	O_NAME,
+	O_LABEL,
+	O_COMMIT,
 };
 
 static const struct option options[] = {
-	{"mode", 1, NULL, O_MODE},       {"conns", 1, NULL, O_CONNS},
-	{"depth", 1, NULL, O_DEPTH},     {"seconds", 1, NULL, O_SECONDS},
-	{"warmup", 1, NULL, O_WARMUP},   {"count", 1, NULL, O_COUNT},
-	{"mix", 1, NULL, O_MIX},         {"keys", 1, NULL, O_KEYS},
-	{"value", 1, NULL, O_VALUE},     {"nodes", 1, NULL, O_NODES},
-	{"fanout", 1, NULL, O_FANOUT},   {"multi", 1, NULL, O_MULTI},
-	{"root", 1, NULL, O_ROOT},       {"timeout", 1, NULL, O_TIMEOUT},
-	{"seed", 1, NULL, O_SEED},       {"server", 1, NULL, O_SERVER},
-	{"canned", 0, NULL, O_CANNED},   {"series", 0, NULL, O_SERIES},
-	{"memory", 0, NULL, O_MEMORY},   {"name", 1, NULL, O_NAME},
-	{"label", 1, NULL, O_LABEL},     {"commit", 1, NULL, O_COMMIT},
-	{NULL, 0, NULL, 0},
+    {"mode", 1, NULL, O_MODE},
+    {"conns", 1, NULL, O_CONNS},
+    {"depth", 1, NULL, O_DEPTH},
+    {"seconds", 1, NULL, O_SECONDS},
+    {"warmup", 1, NULL, O_WARMUP},
+    {"count", 1, NULL, O_COUNT},
+    {"mix", 1, NULL, O_MIX},
+    {"keys", 1, NULL, O_KEYS},
+    {"value", 1, NULL, O_VALUE},
+    {"nodes", 1, NULL, O_NODES},
+    {"fanout", 1, NULL, O_FANOUT},
+    {"multi", 1, NULL, O_MULTI},
+    {"root", 1, NULL, O_ROOT},
+    {"timeout", 1, NULL, O_TIMEOUT},
+    {"seed", 1, NULL, O_SEED},
+    {"server", 1, NULL, O_SERVER},
+    {"canned", 0, NULL, O_CANNED},
+    {"series", 0, NULL, O_SERIES},
+    {"memory", 0, NULL, O_MEMORY},
+    {"name", 1, NULL, O_NAME},
+    {"label", 1, NULL, O_LABEL},
+    {"commit", 1, NULL, O_COMMIT},
+    {NULL, 0, NULL, 0},
 };
 
 static const struct {
@@ -62,9 +92,9 @@ static const struct {
 	int (*run)(struct bench_run *run);
 	bool opens_itself;
 } modes[] = {
-	{"mix", bench_mode_mix, false},   {"load", bench_mode_load, false},
-	{"watch", bench_mode_watch, false}, {"sessions", bench_mode_sessions, true},
-	{"idle", bench_mode_idle, true},
+    {"mix", bench_mode_mix, false},     {"load", bench_mode_load, false},
+    {"watch", bench_mode_watch, false}, {"sessions", bench_mode_sessions, true},
+    {"idle", bench_mode_idle, true},
 };
 
 static const char *const key_names[] = {"uniform", "seq", "hot"};
@@ -236,12 +266,23 @@ static void parse(struct command *cmd, struct bench_options *o, int argc, char *
 {
 	int code;
 
-	*o = (struct bench_options){.root = "/bench", .conns = 64, .depth = 1, .timeout_ms = 30000,
-				    .warmup_s = 2, .seconds = 10, .mix = {[BENCH_GET] = 100},
-				    .value_len = 100, .fanout = 100, .multi_ops = 4,
-				    .nodes = 10000, .seed = 1};
-	*cmd = (struct command){.about = {.name = "load", .label = "", .mix = "get=100",
-					  .keys = "uniform", .commit = "unknown"}};
+	*o = (struct bench_options){.root = "/bench",
+				    .conns = 64,
+				    .depth = 1,
+				    .timeout_ms = 30000,
+				    .warmup_s = 2,
+				    .seconds = 10,
+				    .mix = {[BENCH_GET] = 100},
+				    .value_len = 100,
+				    .fanout = 100,
+				    .multi_ops = 4,
+				    .nodes = 10000,
+				    .seed = 1};
+	*cmd = (struct command){.about = {.name = "load",
+					  .label = "",
+					  .mix = "get=100",
+					  .keys = "uniform",
+					  .commit = "unknown"}};
 	while ((code = getopt_long(argc, argv, "", options, NULL)) != -1)
 		take_option(cmd, o, code);
 	if (optind + 1 != argc) {

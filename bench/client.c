@@ -418,8 +418,8 @@ void bench_loop_turn(struct bench_loop *l, int timeout_ms)
 {
 	struct epoll_event ev[EVENTS_PER_TURN];
 	const bool waiting = l->n_down > 0 && l->n_opening < BENCH_OPENING_MAX;
-	const int n = epoll_wait(l->epfd, ev, EVENTS_PER_TURN,
-				 waiting && timeout_ms > 1 ? 1 : timeout_ms);
+	const int n =
+	    epoll_wait(l->epfd, ev, EVENTS_PER_TURN, waiting && timeout_ms > 1 ? 1 : timeout_ms);
 
 	l->now_ns = clock_mono_ns();
 	for (int i = 0; i < n; i++) {

@@ -6,52 +6,21 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/check.h"
 #include "bench/client.h"
+#include "jute/codes.h"
+#include "jute/jute.h"
+#include "jute/records.h"
 
 enum {
-	OP_CREATE = 1,
-	OP_DELETE = 2,
-	OP_GET_DATA = 4,
-	OP_EXISTS = 3,
-	OP_SET_DATA = 5,
-	OP_GET_CHILDREN = 8,
-	OP_MULTI = 14,
-	OP_CLOSE_SESSION = -11,
-	PERM_ALL = 31,
+	FRAME_CAP = BENCH_FRAME_OUT_MAX + 4096,
 	MULTI_HEADER_LEN = 9,
 	STAT_DATA_LENGTH = 52, /* offset: 4 longs, 3 ints, ephemeralOwner before it */
 	PATH_MAX_LEN = BENCH_ROOT_MAX + 48,
 };
 
-/* Where the next byte goes. The frame has room for the largest: see bench_frames_init(). */
-struct put {
-	uint8_t *next;
-};
-
-static void put_int(struct put *p, uint32_t v)
+static void put_multi_header(struct jute_out *p, int32_t type)
 {
-	be32_put(p->next, v);
-	p->next += 4;
-}
-
-static void put_bytes(struct put *p, const void *data, size_t len)
-{
-	put_int(p, (uint32_t)len);
-	memcpy(p->next, data, len);
-	p->next += len;
-}
-
-static void put_byte(struct put *p, uint8_t v)
-{
-	*p->next++ = v;
-}
-
-static void put_multi_header(struct put *p, int32_t type, bool done)
-{
-	put_int(p, (uint32_t)type);
-	put_byte(p, done);
-	put_int(p, (uint32_t)-1);
+	zk_multi_header_encode(p, &(struct zk_multi_header){type, false, -1});
 }
 
 /* `digits` decimal digits of v, leading zeros, at `to`. */
@@ -112,73 +81,70 @@ uint64_t bench_random(struct bench_frames *f)
 	return f->random * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-static void put_value(struct bench_frames *f, struct put *p, uint64_t key)
+static void put_value(struct bench_frames *f, struct jute_out *p, uint64_t key)
 {
+	const uint32_t whole = f->value_len / 8 * 8;
 	uint8_t *v;
-	uint32_t at = 0;
 
-	put_int(p, f->value_len);
-	v = p->next;
-	if (f->value_len >= 8) {
-		be64_put(v, key);
-		at = 8;
-	}
-	for (; at + 8 <= f->value_len; at += 8)
+	jute_put_int(p, (int32_t)f->value_len);
+	v = jute_reserve(p, f->value_len);
+	for (uint32_t at = 0; at < whole; at += 8)
 		le64_put(v + at, bench_random(f));
-	for (; at < f->value_len; at++)
+	for (uint32_t at = whole; at < f->value_len; at++)
 		v[at] = (uint8_t)bench_random(f);
-	p->next += f->value_len;
+	if (whole > 0)
+		be64_put(v, key);
 }
 
-static void put_path(struct put *p, const char *path, size_t len)
+static void put_path(struct jute_out *p, const char *path, size_t len)
 {
-	put_bytes(p, path, len);
+	jute_put_ustring(p, jute_buf_of(path, len));
 }
 
 /* CreateRequest with the open ACL, persistent. */
-static void put_create(struct bench_frames *f, struct put *p, const char *path, size_t len,
+static void put_create(struct bench_frames *f, struct jute_out *p, const char *path, size_t len,
 		       const uint64_t *key)
 {
-	put_path(p, path, len);
+	jute_put_buffer(p, jute_buf_of(path, len));
 	if (key != NULL)
 		put_value(f, p, *key);
 	else
-		put_int(p, 0);
-	put_int(p, 1);
-	put_int(p, PERM_ALL);
-	put_bytes(p, "world", 5);
-	put_bytes(p, "anyone", 6);
-	put_int(p, 0);
+		jute_put_int(p, 0);
+	jute_put_int(p, 1);
+	jute_put_int(p, ZK_PERM_ALL);
+	jute_put_ustring(p, jute_text("world"));
+	jute_put_ustring(p, jute_text("anyone"));
+	jute_put_int(p, 0);
 }
 
-static void put_set(struct bench_frames *f, struct put *p, uint64_t key)
+static void put_set(struct bench_frames *f, struct jute_out *p, uint64_t key)
 {
 	char path[PATH_MAX_LEN];
 
 	put_path(p, path, node_path(f, key, path));
 	put_value(f, p, key);
-	put_int(p, (uint32_t)-1);
+	jute_put_int(p, -1);
 }
 
-static uint32_t op_code(enum bench_op op)
+static int32_t op_code(enum bench_op op)
 {
 	switch (op) {
 	case BENCH_GET:
 	case BENCH_WATCH:
-		return OP_GET_DATA;
+		return ZK_OP_GET_DATA;
 	case BENCH_EXISTS:
-		return OP_EXISTS;
+		return ZK_OP_EXISTS;
 	case BENCH_CHILDREN:
-		return OP_GET_CHILDREN;
+		return ZK_OP_GET_CHILDREN;
 	case BENCH_SET:
-		return OP_SET_DATA;
+		return ZK_OP_SET_DATA;
 	case BENCH_DELETE:
-		return OP_DELETE;
+		return ZK_OP_DELETE;
 	case BENCH_MULTI:
 	case BENCH_MAKE_NODES:
-		return OP_MULTI;
+		return ZK_OP_MULTI;
 	case BENCH_CLOSE:
-		return (uint32_t)OP_CLOSE_SESSION;
+		return ZK_OP_CLOSE_SESSION;
 	case BENCH_CREATE:
 	case BENCH_MAKE_ROOT:
 	case BENCH_MAKE_DIR:
@@ -187,30 +153,31 @@ static uint32_t op_code(enum bench_op op)
 	case BENCH_OPS:
 		break;
 	}
-	return OP_CREATE;
+	return ZK_OP_CREATE;
 }
 
-static void put_multi_set(struct bench_frames *f, struct put *p, uint64_t key)
+static void put_multi_set(struct bench_frames *f, struct jute_out *p, uint64_t key)
 {
 	for (uint32_t i = 0; i < f->multi_ops; i++) {
-		put_multi_header(p, OP_SET_DATA, false);
+		put_multi_header(p, ZK_OP_SET_DATA);
 		put_set(f, p, (key + i) % f->nodes);
 	}
-	put_multi_header(p, -1, true);
+	zk_multi_end(p);
 }
 
-static void put_multi_create(struct bench_frames *f, struct put *p, uint64_t key, uint32_t count)
+static void put_multi_create(struct bench_frames *f, struct jute_out *p, uint64_t key,
+			     uint32_t count)
 {
 	char path[PATH_MAX_LEN];
 
 	for (uint64_t k = key; k < key + count; k++) {
-		put_multi_header(p, OP_CREATE, false);
+		put_multi_header(p, ZK_OP_CREATE);
 		put_create(f, p, path, node_path(f, k, path), &k);
 	}
-	put_multi_header(p, -1, true);
+	zk_multi_end(p);
 }
 
-static void put_body(struct bench_frames *f, struct put *p, enum bench_op op, uint64_t key,
+static void put_body(struct bench_frames *f, struct jute_out *p, enum bench_op op, uint64_t key,
 		     uint32_t conn, uint32_t count)
 {
 	char path[PATH_MAX_LEN];
@@ -220,11 +187,11 @@ static void put_body(struct bench_frames *f, struct put *p, enum bench_op op, ui
 	case BENCH_EXISTS:
 	case BENCH_WATCH:
 		put_path(p, path, node_path(f, key, path));
-		put_byte(p, op == BENCH_WATCH);
+		jute_put_boolean(p, op == BENCH_WATCH);
 		break;
 	case BENCH_CHILDREN:
 		put_path(p, path, dir_path(f, key / f->fanout, path));
-		put_byte(p, false);
+		jute_put_boolean(p, false);
 		break;
 	case BENCH_SET:
 		put_set(f, p, key);
@@ -234,7 +201,7 @@ static void put_body(struct bench_frames *f, struct put *p, enum bench_op op, ui
 		break;
 	case BENCH_DELETE:
 		put_path(p, path, own_path(f, key, conn, path));
-		put_int(p, (uint32_t)-1);
+		jute_put_int(p, -1);
 		break;
 	case BENCH_MULTI:
 		put_multi_set(f, p, key);
@@ -263,11 +230,14 @@ static void put_body(struct bench_frames *f, struct put *p, enum bench_op op, ui
 size_t bench_frame(struct bench_frames *f, enum bench_op op, uint64_t key, uint32_t conn,
 		   uint32_t count)
 {
-	struct put p = {f->frame + 8};
+	struct jute_out p = jute_out_of(f->frame, FRAME_CAP);
 	size_t len;
 
-	put_int(&p, op_code(op));
+	jute_put_int(&p, 0); /* length, below */
+	jute_put_int(&p, 0); /* xid: bench_send() */
+	jute_put_int(&p, op_code(op));
 	put_body(f, &p, op, key, conn, count);
+	CHECK(!p.failed); /* bench_frames_init() bounds what can be asked for */
 	len = (size_t)(p.next - f->frame);
 	be32_put(f->frame, (uint32_t)(len - 4));
 	return len;
@@ -298,7 +268,7 @@ int bench_frames_init(struct bench_frames *f, const char *root, uint32_t value_l
 	f->fanout = fanout;
 	f->multi_ops = multi_ops;
 	f->random = seed * 2 + 1;
-	f->frame = malloc(BENCH_FRAME_OUT_MAX + 4096);
+	f->frame = malloc(FRAME_CAP);
 	return f->frame == NULL ? -ENOMEM : 0;
 }
 
@@ -363,7 +333,7 @@ bool bench_reply_ok(const struct bench_frames *f, enum bench_op op, uint64_t key
 	case BENCH_CHILDREN:
 		return names_ok(body, len);
 	case BENCH_MULTI:
-		return multi_ok(OP_SET_DATA, f->multi_ops, BENCH_STAT_LEN, body, len);
+		return multi_ok(ZK_OP_SET_DATA, f->multi_ops, BENCH_STAT_LEN, body, len);
 	case BENCH_CREATE:
 	case BENCH_MAKE_ROOT:
 	case BENCH_MAKE_DIR:
@@ -371,7 +341,7 @@ bool bench_reply_ok(const struct bench_frames *f, enum bench_op op, uint64_t key
 	case BENCH_MAKE_OWN:
 		return len > 4 && be32_get(body) == len - 4;
 	case BENCH_MAKE_NODES:
-		return len > MULTI_HEADER_LEN && be32_get(body) == OP_CREATE;
+		return len > MULTI_HEADER_LEN && be32_get(body) == ZK_OP_CREATE;
 	case BENCH_DELETE:
 	case BENCH_CLOSE:
 		return len == 0;
@@ -384,10 +354,9 @@ bool bench_reply_ok(const struct bench_frames *f, enum bench_op op, uint64_t key
 const char *bench_op_name(enum bench_op op)
 {
 	static const char *const names[BENCH_OPS] = {
-		[BENCH_GET] = "get",           [BENCH_EXISTS] = "exists",
-		[BENCH_CHILDREN] = "children", [BENCH_SET] = "set",
-		[BENCH_CREATE] = "create",     [BENCH_DELETE] = "delete",
-		[BENCH_MULTI] = "multi",       [BENCH_CLOSE] = "close",
+	    [BENCH_GET] = "get",     [BENCH_EXISTS] = "exists", [BENCH_CHILDREN] = "children",
+	    [BENCH_SET] = "set",     [BENCH_CREATE] = "create", [BENCH_DELETE] = "delete",
+	    [BENCH_MULTI] = "multi", [BENCH_CLOSE] = "close",
 	};
 
 	return op < BENCH_OPS && names[op] != NULL ? names[op] : "prepare";

@@ -3,11 +3,11 @@
  *
  * Paths, with key = 0..nodes-1:
  *	ROOT/d<key / fanout, 6 digits>/node-<key, 9 digits>	the tree, made once and reused
- *	ROOT/w<run, 8 digits>-<connection, 6>/tmp-<n, 9>	what a connection creates and deletes
- * All paths of a kind have the same length, so that a frame is its template with some digits, the
- * version and the value overwritten. A value is the key as 8 bytes, big-endian, then noise that no
- * compressor can shrink (shorter values: noise alone).
- * Runs in: the load generator only.
+ *	ROOT/w<run, 8 digits>-<connection, 6>/tmp-<n, 9>	what a connection creates and
+ *deletes All paths of a kind have the same length, so that a frame is its template with some
+ *digits, the version and the value overwritten. A value is the key as 8 bytes, big-endian, then
+ *noise that no compressor can shrink (shorter values: noise alone). Runs in: the load generator
+ *only.
  */
 #pragma once
 
@@ -45,11 +45,11 @@ enum {
 struct bench_frames {
 	char root[BENCH_ROOT_MAX];
 	uint32_t value_len, fanout, multi_ops;
-	uint32_t run;     /* tells the connections' own directories of one run from another's */
-	uint64_t nodes;   /* in the tree */
-	uint64_t random;  /* state of the generator */
+	uint32_t run;    /* tells the connections' own directories of one run from another's */
+	uint64_t nodes;  /* in the tree */
+	uint64_t random; /* state of the generator */
 	size_t root_len;
-	uint8_t *frame;   /* the one built last */
+	uint8_t *frame; /* the one built last */
 };
 
 /* Checks the limits above; 0 or -EINVAL. root begins with '/'. */

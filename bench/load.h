@@ -23,13 +23,13 @@ struct bench_options {
 	const char *host_port, *root;
 	uint32_t conns, depth, timeout_ms;
 	double warmup_s, seconds;
-	uint64_t count;              /* stop after so many requests; 0: after `seconds` */
-	uint8_t mix[BENCH_MIX_OPS];  /* per cent */
+	uint64_t count;             /* stop after so many requests; 0: after `seconds` */
+	uint8_t mix[BENCH_MIX_OPS]; /* per cent */
 	enum bench_keys keys;
 	uint32_t value_len, fanout, multi_ops;
 	uint64_t nodes, seed;
-	bool canned;                 /* floor server: no tree to make, no data to verify */
-	pid_t server;                /* root of the server's process tree, or 0 */
+	bool canned;  /* floor server: no tree to make, no data to verify */
+	pid_t server; /* root of the server's process tree, or 0 */
 };
 
 /* What one run of the program holds. */
@@ -38,12 +38,12 @@ struct bench_run {
 	struct bench_loop loop;
 	struct bench_frames frames;
 	struct bench_result r;
-	struct bench_usage before;   /* of the server, when measuring began */
+	struct bench_usage before; /* of the server, when measuring began */
 	double own_before_s;
-	uint64_t begin_ns, end_ns;   /* of the measured span; 0: not yet, none */
+	uint64_t begin_ns, end_ns; /* of the measured span; 0: not yet, none */
 	uint64_t issued, last_read_ns, last_write_ns;
 	bool measuring, stopping;
-	char extra[1024];            /* members of the JSON object that only one mode has */
+	char extra[1024]; /* members of the JSON object that only one mode has */
 };
 
 /*

@@ -101,12 +101,12 @@ static void count(struct bench_run *run, const struct bench_slot *slot, bool ok)
 	s->errors += !ok;
 	if (read) {
 		s->reads++;
-		s->read_max_us = took_ns / 1000 > s->read_max_us ? (uint32_t)(took_ns / 1000)
-								 : s->read_max_us;
+		s->read_max_us =
+		    took_ns / 1000 > s->read_max_us ? (uint32_t)(took_ns / 1000) : s->read_max_us;
 	} else {
 		s->writes++;
-		s->write_max_us = took_ns / 1000 > s->write_max_us ? (uint32_t)(took_ns / 1000)
-								   : s->write_max_us;
+		s->write_max_us =
+		    took_ns / 1000 > s->write_max_us ? (uint32_t)(took_ns / 1000) : s->write_max_us;
 	}
 }
 
@@ -125,8 +125,8 @@ void bench_account(struct bench_run *run, const struct bench_slot *slot, int32_t
 		run->loop.faults.err_replies++;
 		run->loop.faults.last_err = err;
 		ok = false;
-	} else if (err == 0 && !bench_reply_ok(&run->frames, slot->op, slot->key, !run->o.canned,
-					       body, len)) {
+	} else if (err == 0 &&
+		   !bench_reply_ok(&run->frames, slot->op, slot->key, !run->o.canned, body, len)) {
 		run->loop.faults.bad_data++;
 		ok = false;
 	}

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 
 enum {
-	BATCH_NODES_MAX = 50,          /* creates per multi */
+	BATCH_NODES_MAX = 50, /* creates per multi */
 	BATCH_BYTES_MAX = 32 * 1024,
 	PHASE_SECONDS_MAX = 600,
 	ZNONODE = -101,
@@ -108,7 +108,7 @@ static int make_dirs(struct bench_run *run)
 {
 	struct phase root = {.op = BENCH_MAKE_ROOT, .total = 1, .step = 1};
 	struct phase dirs = {
-		.op = BENCH_MAKE_DIR, .total = bench_frames_dirs(&run->frames), .step = 1};
+	    .op = BENCH_MAKE_DIR, .total = bench_frames_dirs(&run->frames), .step = 1};
 	int rc = run_phase(run, &root);
 
 	if (rc == 0)
@@ -120,7 +120,7 @@ static int make_dirs(struct bench_run *run)
 static int make_own(struct bench_run *run)
 {
 	struct phase own = {
-		.op = BENCH_MAKE_OWN, .total = run->loop.n_conns, .step = 1, .per_conn = true};
+	    .op = BENCH_MAKE_OWN, .total = run->loop.n_conns, .step = 1, .per_conn = true};
 
 	if (run->o.canned || run->o.mix[BENCH_CREATE] + run->o.mix[BENCH_DELETE] == 0)
 		return 0;
@@ -130,8 +130,11 @@ static int make_own(struct bench_run *run)
 /* 1: the tree is there, as far as its last node tells; 0: it is not. */
 static int probe(struct bench_run *run)
 {
-	struct phase p = {.op = BENCH_GET, .total = run->o.nodes, .next = run->o.nodes - 1,
-			  .done = run->o.nodes - 1, .step = 1};
+	struct phase p = {.op = BENCH_GET,
+			  .total = run->o.nodes,
+			  .next = run->o.nodes - 1,
+			  .done = run->o.nodes - 1,
+			  .step = 1};
 	int rc = run_phase(run, &p);
 
 	if (rc < 0)

@@ -91,8 +91,7 @@ static void on_down(struct bench_loop *l, struct bench_conn *c)
 	c->gone = c->made;
 }
 
-static const struct bench_handler handler = {
-	.reply = on_reply, .ready = on_ready, .down = on_down};
+static const struct bench_handler handler = {.reply = on_reply, .ready = on_ready, .down = on_down};
 
 static void turn_until(struct bench_run *run, double seconds)
 {

@@ -118,8 +118,7 @@ int bench_mode_watch(struct bench_run *run)
 	snprintf(run->extra, sizeof(run->extra),
 		 "\"watchers\": %u, \"rounds\": %u, \"last_p50_us\": %.1f, \"last_p99_us\": %.1f, "
 		 "\"last_max_us\": %.1f, ",
-		 run->loop.n_conns - 1, w.rounds,
-		 (double)hist_percentile(&w.last, 500000) / 1e3,
+		 run->loop.n_conns - 1, w.rounds, (double)hist_percentile(&w.last, 500000) / 1e3,
 		 (double)hist_percentile(&w.last, 990000) / 1e3, (double)w.last.max / 1e3);
 	return rc;
 }

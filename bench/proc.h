@@ -11,10 +11,10 @@
 #include <sys/types.h>
 
 struct bench_usage {
-	double cpu_s;        /* utime + stime of all, and of reaped children */
-	uint64_t pss_kb;     /* proportional set size: shared pages count once over the tree */
+	double cpu_s;    /* utime + stime of all, and of reaped children */
+	uint64_t pss_kb; /* proportional set size: shared pages count once over the tree */
 	uint64_t rss_kb;
-	uint64_t shmem_kb;   /* of pss_kb: shared memory */
+	uint64_t shmem_kb; /* of pss_kb: shared memory */
 	uint32_t processes;
 };
 

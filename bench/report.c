@@ -60,16 +60,17 @@ static void print_latency(const char *name, const struct hist *h, uint64_t gap_n
 {
 	const uint64_t n = hist_count(h);
 
-	printf("\"%s\": {\"n\": %" PRIu64 ", \"mean_us\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
-	       "\"p999_us\": %.1f, \"max_us\": %.1f, \"gap_max_us\": %.1f}, ",
-	       name, n, n == 0 ? 0.0 : us(h->sum) / (double)n, us(hist_percentile(h, 500000)),
-	       us(hist_percentile(h, 990000)), us(hist_percentile(h, 999000)), us(h->max),
-	       us(gap_ns));
+	printf(
+	    "\"%s\": {\"n\": %" PRIu64 ", \"mean_us\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
+	    "\"p999_us\": %.1f, \"max_us\": %.1f, \"gap_max_us\": %.1f}, ",
+	    name, n, n == 0 ? 0.0 : us(h->sum) / (double)n, us(hist_percentile(h, 500000)),
+	    us(hist_percentile(h, 990000)), us(hist_percentile(h, 999000)), us(h->max), us(gap_ns));
 }
 
 static void print_faults(const struct bench_faults *f)
 {
-	printf("\"errors\": {\"total\": %" PRIu64 ", \"err_replies\": %" PRIu64 ", \"last_err\": %d, "
+	printf("\"errors\": {\"total\": %" PRIu64 ", \"err_replies\": %" PRIu64
+	       ", \"last_err\": %d, "
 	       "\"bad_order\": %" PRIu64 ", \"bad_zxid\": %" PRIu64 ", \"bad_length\": %" PRIu64
 	       ", \"bad_data\": %" PRIu64 "}, ",
 	       bench_wrong(f), f->err_replies, f->last_err, f->bad_order, f->bad_zxid,
@@ -150,8 +151,9 @@ static void tell_latency(const char *name, const struct hist *h)
 {
 	if (hist_count(h) == 0)
 		return;
-	fprintf(stderr, "  %-6s %" PRIu64 ": p50 %.0f us, p99 %.0f us, p99.9 %.0f us, max %.0f us\n",
-		name, hist_count(h), us(hist_percentile(h, 500000)), us(hist_percentile(h, 990000)),
+	fprintf(stderr,
+		"  %-6s %" PRIu64 ": p50 %.0f us, p99 %.0f us, p99.9 %.0f us, max %.0f us\n", name,
+		hist_count(h), us(hist_percentile(h, 500000)), us(hist_percentile(h, 990000)),
 		us(hist_percentile(h, 999000)), us(h->max));
 }
 
@@ -164,17 +166,20 @@ static void tell(const struct bench_result *r, const struct bench_about *a,
 	tell_latency("reads", &r->read);
 	tell_latency("writes", &r->write);
 	if (a->have_server)
-		fprintf(stderr, "  server: %.2f CPU s, %.0f requests per CPU s, PSS %" PRIu64
+		fprintf(stderr,
+			"  server: %.2f CPU s, %.0f requests per CPU s, PSS %" PRIu64
 			" KiB in %u processes; generator: %.2f CPU s\n",
 			r->server_cpu_s,
 			r->server_cpu_s > 0 ? (double)total(r) / r->server_cpu_s : 0.0,
 			r->memory.pss_kb, r->memory.processes, r->own_cpu_s);
 	if (f->disconnects + f->refused + f->expired + f->unknown > 0)
-		fprintf(stderr, "  %" PRIu64 " disconnects, %" PRIu64 " refused, %" PRIu64
+		fprintf(stderr,
+			"  %" PRIu64 " disconnects, %" PRIu64 " refused, %" PRIu64
 			" sessions expired, %" PRIu64 " requests unanswered\n",
 			f->disconnects, f->refused, f->expired, f->unknown);
 	if (bench_wrong(f) > 0)
-		fprintf(stderr, "  WRONG: %" PRIu64 " error replies (last %d), %" PRIu64
+		fprintf(stderr,
+			"  WRONG: %" PRIu64 " error replies (last %d), %" PRIu64
 			" out of order, %" PRIu64 " falling zxids, %" PRIu64 " lengths, %" PRIu64
 			" data\n",
 			f->err_replies, f->last_err, f->bad_order, f->bad_zxid, f->bad_length,

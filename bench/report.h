@@ -24,14 +24,14 @@ struct bench_second {
 
 struct bench_result {
 	const char *mode;
-	double seconds;              /* that were measured */
-	struct hist read, write;     /* ns from send to reply */
-	uint64_t done[BENCH_OPS];    /* answered while it was measured */
+	double seconds;           /* that were measured */
+	struct hist read, write;  /* ns from send to reply */
+	uint64_t done[BENCH_OPS]; /* answered while it was measured */
 	uint64_t bytes_in, bytes_out;
-	uint64_t checksum;           /* sum over answered requests, in any order, of a hash of each */
+	uint64_t checksum; /* sum over answered requests, in any order, of a hash of each */
 	uint64_t read_gap_ns, write_gap_ns; /* longest time without any answer of the kind */
 	double server_cpu_s, own_cpu_s;
-	struct bench_usage memory;   /* at the end of the run */
+	struct bench_usage memory; /* at the end of the run */
 	struct bench_second series[BENCH_SERIES_MAX];
 	uint32_t n_series;
 };
