@@ -1,10 +1,14 @@
 /*
- * fs.h - the file layer: every system call of storage goes through this table
+ * fs.h - the file layer: every system call of storage/ goes through this table
  *
- * The real one is sto_fs_posix. Tests and the simulator bring their own (faults, crash images, n-th call fails). All return 0 or a
- * count, or -errno; none retries after an error of fsync. Paths are relative to the directory descriptor given at open (a handle).
+ * The real one is sto_fs_posix; tests and the simulator bring their own (faults, crash images,
+ * the n-th call fails). Each call returns 0 or a count, or -errno; none is tried again after an
+ * error of a sync. Names are relative to a directory that was opened with open().
+ *
+ * A table is used by several threads at once when its callers are (log.h says which).
  */
 #pragma once
+
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -15,13 +19,17 @@ struct sto_fs {
 	int (*close)(void *self, int fd);
 	ssize_t (*pread)(void *self, int fd, void *buf, size_t n, off_t at);
 	ssize_t (*pwrite)(void *self, int fd, const void *buf, size_t n, off_t at);
-	int (*allocate)(void *self, int fd, off_t at, off_t n);   /* -EOPNOTSUPP is fine */
+	int (*allocate)(void *self, int fd, off_t at, off_t n); /* -EOPNOTSUPP is fine */
 	int (*datasync)(void *self, int fd);
-	int (*sync)(void *self, int fd);                          /* also of a directory */
+	int (*sync)(void *self, int fd); /* also of a directory */
+	int (*drop)(void *self, int fd); /* forget cached pages: what is read next is the disk's */
 	int (*rename)(void *self, int dir, const char *from, const char *to);
 	int (*unlink)(void *self, int dir, const char *name);
 	int (*truncate)(void *self, int fd, off_t size);
 	off_t (*size)(void *self, int fd);
+	/* Call each() for every name of the directory until it returns other than 0; return that.
+	 */
 	int (*list)(void *self, int dir, int (*each)(void *arg, const char *name), void *arg);
 };
+
 extern const struct sto_fs sto_fs_posix;

@@ -1,37 +1,45 @@
 /*
- * recover.h - from a data directory to a state: newest good snapshot, then the log behind it
+ * recover.h - from a data directory to a state: the newest good snapshot, then the log behind it
  *
- * Rules (reliability.md 2.2). A snapshot is verified as a whole (or block by block before a block is used, with a fresh start from an older one on failure) before it counts; an older one plus
- * more log is taken when the newest is bad. A block that fails at the very end of the last segment, with nothing valid behind it, is a torn tail: cut, and told.
- * Anything else that does not check out is rot: -EBADMSG with a message that names file, offset and zxid range; nothing is served (option accept_loss: an operator's explicit word).
- * A gap in zxids, two files that overlap differently, a foreign segment id are rot. ZooKeeper's own files (log.*, snapshot.*) without ours: read by import.h.
+ * Snapshots count only whole; when the newest is bad an older one plus more log is taken. A block
+ * that fails at the end of the last segment, with no trace of a later one behind it, is a torn
+ * tail: it was never acknowledged, is cut off, and told. All else that does not check out is rot:
+ * a bad block before a good one, a segment that is missing, overlaps, carries a foreign id or does
+ * not continue its predecessor. Rot is -EBADMSG and nothing may be served. With accept_loss, an
+ * operator's explicit word, what lies before the rot is recovered; the rest is cut off, and whole
+ * segments behind it are kept as <name>.lost.
+ *
+ * Runs in: the writer, before it opens the log. Changes the directories: strays of unfinished
+ * work (.tmp) and what is cut off go. Everything found is synced before it is believed.
  */
 #pragma once
+
 #include <stdbool.h>
 #include <stdint.h>
+
 #include "storage/fs.h"
 #include "storage/snap.h"
 
-/* Where the state goes. Each returns 0 or -errno, which ends the recovery with it. Called from one thread, in order; decoding may run ahead in others. */
-struct sto_sink {
-	void *self;
-	int (*begin)(void *self, const struct sto_snap_head *head);   /* again if a snapshot turns out bad on the way: forget everything */
-	int (*session)(void *self, int64_t id, int32_t timeout_ms);
-	int (*node)(void *self, const struct sto_snap_node *n);
-	int (*loaded)(void *self, const struct sto_snap_head *head);  /* the snapshot is whole */
-	int (*txn)(void *self, int64_t zxid, const uint8_t *entry, uint32_t len); /* TxnHeader + record [+ digest], zxid > head->zxid, ascending */
-};
 struct sto_recovered {
-	int64_t snapshot_zxid, last_zxid; /* -1, 0: there was nothing */
+	int64_t snapshot_zxid; /* -1: none */
+	int64_t last_zxid;     /* 0: there was nothing */
 	uint64_t txns, log_bytes, cut_bytes;
-	char message[256];                /* what was cut, skipped or found rotten; "" if nothing */
+	char message[256]; /* what was cut, skipped or found rotten; "" if nothing */
 };
 
-/* snap_dir and log_dir: the version-2 directories (created when missing by sto_dir_open). 0, or -errno with out->message. */
-int sto_recover(const struct sto_fs *fs, const char *snap_dir, const char *log_dir, bool accept_loss, const struct sto_sink *sink, struct sto_recovered *out);
+/*
+ * snap_dir and log_dir: the version-2 directories, which may be one. Without a snapshot the sink
+ * gets begin and loaded with a head of zeros. 0; -EBADMSG or another -errno, with out->message.
+ */
+int sto_recover(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
+		bool accept_loss, const struct sto_sink *sink, struct sto_recovered *out);
 
-/* Delete snapshots beyond the newest `retain` verified ones, and segments that only hold what the oldest kept snapshot has. Count of files deleted or -errno. */
+/*
+ * Delete snapshots beyond the newest `retain` (at least 3) that verify, and segments that hold
+ * only what the oldest of those has. While there are not so many, nothing is deleted. May run
+ * beside appending. The number of files deleted, or -errno.
+ */
 int sto_purge(const struct sto_fs *fs, const char *snap_dir, const char *log_dir, unsigned retain);
 
-/* Create <dir>/version-2 with mode 0700 if missing. -errno. */
+/* Make <dir>/version-2 and what lacks above it, mode 0700, and put its name into out. -errno. */
 int sto_dir_make(const char *dir, char *out_version2, unsigned cap);
