@@ -107,7 +107,7 @@ void zk_txn_body_encode(struct jute_out *out, const struct zk_txn_body *from)
 		zk_error_txn_encode(out, &from->error);
 		return;
 	default:
-		CHECK(!"a type that has a record");
+		check_failed("a type that has a record", __FILE__, __LINE__);
 	}
 }
 
