@@ -10,6 +10,7 @@
 #   make tidy       law of includes, widths, sizes;  make format  rewrite with clang-format
 #   make install    DESTDIR, prefix;  make deps  packages of a build;  make clean
 #
+# VERBOSE=1 shows the commands.
 # V is the variant: rel, asan, ubsan, tsan, fuzz. Each has objects of its own in build/$(V).
 # Sources are found: FOLDER/*.c, bench/bench_*.c (a program each), tests/unit/*.c, tests/fuzz/*_fuzz.c.
 
@@ -19,6 +20,7 @@ SECONDS ?= 30
 prefix  ?= /usr/local
 RESULTS ?= $(CURDIR)/build/test-results
 export RESULTS
+Q       := $(if $(VERBOSE),,@)
 
 FOLDERS := base jute shm storage quorum writer workers supervisor
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
@@ -60,27 +62,34 @@ F       ?= $(FUZZ)
 all: $(if $(wildcard $(MAIN)),$(O)/paddockd) $(BENCH:%=$(O)/%)
 
 $(O)/paddockd: $(O)/$(MAIN:.c=.o) $(OBJ)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BENCH:%=$(O)/%): $(O)/%: $(O)/bench/%.o $(HELPERS) $(BASE)
-	$(CC) $(LDFLAGS) -o $@ $^ -lxxhash -lcrypto -lm
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lxxhash -lcrypto -lm
 
 $(O)/unit: $(O)/tests/runner.o $(UNIT) $(OBJ)
-	$(CXX) $(LDFLAGS) -o $@ $^ $(LIBS) -lgtest
+	@echo "  LINK $@"
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(LIBS) -lgtest
 
 $(FUZZ:%=$(O)/replay_%): $(O)/replay_%: $(O)/tests/fuzz/%_fuzz.o $(O)/tests/fuzz/replay.o $(OBJ)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(FUZZ:%=build/fuzz/%): build/fuzz/%: build/fuzz/tests/fuzz/%_fuzz.o $(SRC:%.c=build/fuzz/%.o)
-	clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LIBS)
+	@echo "  LINK $@"
+	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LIBS)
 
 $(O)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
+	@echo "  CC   $<"
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 
 $(O)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -c -o $@ $<
+	@echo "  CXX  $<"
+	$(Q)$(CXX) $(CXXFLAGS) -c -o $@ $<
 
 # --- run -------------------------------------------------------------------------------------
 
