@@ -337,7 +337,7 @@ static int run_mode(struct command *cmd, struct bench_run *run)
 	run->loop.ctx = run;
 	run->r.mode = modes[cmd->mode].name;
 	if (!modes[cmd->mode].opens_itself)
-		rc = bench_loop_open_all(&run->loop, 60);
+		rc = bench_loop_open_all(&run->loop, 20);
 	if (rc == 0)
 		rc = modes[cmd->mode].run(run);
 	if (rc == 0 && cmd->memory && o->server != 0)
