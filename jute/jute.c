@@ -1,5 +1,7 @@
 #include "jute/jute.h"
 
+const struct jute_buf jute_null = {NULL, -1};
+
 static void skip_ustring(struct jute_in *in)
 {
 	jute_get_ustring(in);

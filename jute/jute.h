@@ -50,7 +50,7 @@ struct jute_vec {
 	int32_t count;
 };
 
-static const struct jute_buf jute_null = {NULL, -1};
+extern const struct jute_buf jute_null;
 
 static inline struct jute_in jute_in_of(const void *data, size_t size)
 {
@@ -76,7 +76,9 @@ static inline struct jute_buf jute_text(const char *text)
 /* Same bytes; null equals null only. */
 static inline bool jute_buf_equal(struct jute_buf a, struct jute_buf b)
 {
-	return a.len == b.len && (a.len <= 0 || !memcmp(a.data, b.data, (size_t)a.len));
+	if (a.len != b.len)
+		return false;
+	return a.len <= 0 || !memcmp(a.data, b.data, (size_t)a.len);
 }
 
 static inline bool jute_buf_is(struct jute_buf a, const char *text)
