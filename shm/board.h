@@ -1,39 +1,57 @@
 /*
  * board.h - the shared memory that outlives every generation of the tree
  *
- * Made by the supervisor before it forks, never remade. Two kinds of memory, each with one writing process:
+ * Made by the supervisor before it forks, never remade. Two kinds of memory, each with one
+ * writing process:
  *
- *   board   one memfd. Written by the writer (and, where a field says so, by the supervisor); workers map it read-only.
- *	     Holds what is published, the commit ring, the consumer's cursors of the up rings.
- *   seat    one memfd for each reader: workers 0..n_workers-1, and one more for the snapshotter. Written by its reader alone;
- *	     everybody else maps it read-only (workers do see each other's seats: counters, connections per address).
+ *   board   one memfd. Written by the writer (and, where a field says so, by the supervisor);
+ *	     workers map it read-only. Holds what is published, the commit ring, the consumer's
+ *	     cursors of the up rings.
+ *   seat    one memfd for each reader: workers 0..n_workers-1, and one more for the
+ *	     snapshotter. Written by its reader alone; readers map each other's read-only
+ *	     (workers see each other's counters and connections per address).
  *
- * The regions that hold the tree itself are in region.h; a region is one generation.
+ * All are sealed once mapped: no descriptor and no /proc path gives a second writable mapping.
  *
  * Publication, the whole of it. The writer
- *	1. applies transactions to the tree (versions with zxid > board->zxid are invisible to every reader),
+ *	1. applies transactions to the tree (versions with zxid > board->zxid are invisible),
  *	2. writes their records into the commit ring (commit.h), behind board->head,
- *	3. stores board->zxid (release), then board->head (release). The second store is the COMMIT: one store, whole transactions.
- * A reader takes board->head (acquire) and drains the ring up to it; S is the zxid of the last whole transaction that it drained.
- * As zxid is stored before head, a fresh reader that loads head and then zxid has S >= the state at head: it starts at that
- * head with that zxid, and ignores records with zxid <= S. Pair `publish` in commit.h.
+ *	3. stores board->zxid, then board->head, then board->settled_zxid (each release). The
+ *	   second store is the COMMIT: one store, whole transactions.
+ * A reader takes board->head (acquire) and drains the ring up to it; S is the zxid of the last
+ * whole transaction that it drained. As zxid is stored before head, a fresh reader that loads
+ * head and then zxid has S >= the state at head: it starts at that head with that zxid, and
+ * ignores records with zxid <= S. Pair `publish` in commit.h.
+ * settled_zxid is never ahead of the records before head: a new writer builds its tree to exactly
+ * there and publishes the rest of the log through the ring. A record that is published twice for
+ * this reason has zxid <= S, and is ignored.
  *
- * Quiescence (QSBR across processes). A reader's slot holds 0 while it is offline (asleep), else a head that it has read:
- *	online:   q = load(board->head); xchg(seat->slot, q + 1); then head = load-acquire(board->head) and drain
- *	offline:  store-release(seat->slot, 0)
- * The exchange is a full fence and must come before the head that the turn works with is loaded: taken the other way round, the
- * writer could free a version that this S still needs. What was retired under head h may be freed when no slot is in 1..h+1-1, that is when
- * every online slot is > h. A slot is cleared by somebody else only after its process was reaped (invariant V6).
+ * Quiescence (QSBR across processes). A reader's slot holds 0 while it is offline (asleep), else
+ * 1 + a head that it has read:
+ *	online:   q = load(board->head); xchg(seat->slot, q + 1); then head =
+ *load-acquire(board->head) and drain offline:  store-release(seat->slot, 0) The exchange is a full
+ *fence and must come before the head that the turn works with is loaded: taken the other way round,
+ *the writer could free a version that this S still needs. What was retired under head h may be
+ *freed when every online slot is > h (shm_readers_min() in wake.h). A slot is cleared by somebody
+ *else only after its process was reaped (invariant V6).
  *
- * Generations. gen = counter << 1 | window. board->gen names the one to read. A reader switches at the start of a turn, when it
- * finds another board->gen and has the region mapped, and only when the new region's zxid >= its S (V2).
+ * Generations. gen = counter << 1 | window. board->gen names the one to read. A reader switches at
+ * the start of a turn, when it finds another board->gen and has the region mapped, and only when
+ * the new region's zxid >= its S (V2). It switches before it maps a region into the window that it
+ * leaves.
  *
- * Trust: a worker's seat is hostile input to the writer: every index and length from it is checked, every record copied out before it is parsed.
+ * Death of a reader: the supervisor calls shm_board_reader_gone() when it has reaped it, then
+ * forks its successor. Records of its up ring that nobody took yet are lost with its connections.
+ *
+ * Trust: a worker's seat is hostile input to the writer: every index and length from it is
+ * checked, every record copied out before it is parsed.
  */
 #pragma once
+
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include "base/conf.h"
 #include "base/hist.h"
 
@@ -45,64 +63,78 @@ enum {
 
 /* What the supervisor and the writer say of one reader. One line each. */
 struct shm_reader {
-	_Atomic uint32_t incarnation; /* by the supervisor: +1 after the process was reaped, before the next is forked */
-	_Atomic int32_t pid;          /* by the supervisor */
-	_Atomic uint32_t kill;        /* by the writer: incarnation that has to go (it lags a whole ring, or holds memory) */
-	uint8_t pad0[52];
-	_Atomic uint64_t up_tail;     /* by the writer: bytes consumed of the reader's up ring */
-	uint8_t pad1[56];
+	/* By the supervisor. Incarnations start at 1; +1 once the process was reaped. */
+	_Atomic uint32_t incarnation;
+	_Atomic int32_t pid; /* 0: nobody there, does not hold the ring; -1: about to be forked */
+	/* By the writer: incarnation that has to go (lags a whole ring, holds memory, or sent
+	 * what can't be). */
+	_Atomic uint32_t kill;
+	uint32_t pad0;
+	_Atomic uint64_t up_start; /* by the supervisor: the incarnation's place in the up ring */
+	uint8_t pad1[40];
+	_Atomic uint64_t up_tail; /* by the writer: bytes consumed of the reader's up ring */
+	uint8_t pad2[56];
 };
 
 /* Totals that the writer keeps for srvr, mntr and bench; read by anybody, relaxed. */
 struct shm_writer_stats {
 	_Atomic int64_t node_count, ephemeral_count, data_bytes;
-	_Atomic int64_t session_count, outstanding;          /* outstanding: requests taken and not yet published */
+	_Atomic int64_t session_count, outstanding; /* outstanding: taken and not yet published */
 	_Atomic int64_t heap_used, heap_max, retired_bytes;
 	_Atomic int64_t txns, txn_bytes, log_bytes, fsyncs, snapshots, snapshots_failed, purged;
-	_Atomic int64_t digest, digest_zxid;                 /* of the last published transaction */
-	_Atomic int64_t start_wall_ms, recovered_ms;         /* when this writer came into service, how long it took */
-	_Atomic int64_t data_dir_bytes, log_dir_bytes;       /* refreshed every few seconds */
-	_Atomic int64_t refused;                             /* writes refused for want of memory or disk */
-	struct hist fsync_us, commit_us;                     /* relaxed, torn reads are fine */
+	_Atomic int64_t digest, digest_zxid; /* of the last published transaction */
+	/* When this writer came into service, and how long it took. */
+	_Atomic int64_t start_wall_ms, recovered_ms;
+	_Atomic int64_t data_dir_bytes, log_dir_bytes; /* refreshed every few seconds */
+	_Atomic int64_t refused;                       /* writes, for want of memory or disk */
+	struct hist fsync_us, commit_us;               /* relaxed, torn reads are fine */
 };
 
 struct shm_board {
 	/* Constant after the supervisor made it. */
 	uint64_t magic;
-	uint32_t n_workers;   /* the snapshotter is reader n_workers */
+	uint32_t n_workers; /* the snapshotter is reader n_workers */
 	uint32_t seat_bytes;
 	uint64_t commit_size, up_size; /* bytes of ring data, powers of two */
 	uint8_t pad0[32];
 
-	/* Published by the writer: 64-byte line of its own. */
-	_Atomic uint64_t head;         /* bytes ever written to the commit ring and published: the COMMIT */
-	_Atomic int64_t zxid;          /* last published zxid, stored before head */
-	_Atomic uint32_t gen;          /* generation to read */
-	_Atomic uint32_t writer_epoch; /* +1 when a writer comes into service: the log's tail is published, send again what is unanswered */
-	_Atomic int64_t serve_until_ms;/* monotonic; reads may be served until then, 0 = for ever (standalone) */
-	uint8_t pad1[32];
+	/* Published by the writer. */
+	_Atomic uint64_t head;          /* commit ring bytes written and published: the COMMIT */
+	_Atomic int64_t zxid;           /* last published zxid, stored before head */
+	_Atomic int64_t settled_zxid;   /* as zxid, but stored after head: see Publication */
+	_Atomic int64_t serve_until_ms; /* monotonic: reads may be served until then; 0 = ever */
+	_Atomic uint32_t gen;           /* generation to read */
+	/* +1 when a writer comes into service: the log's tail is published, send again what is
+	 * unanswered. */
+	_Atomic uint32_t writer_epoch;
+	uint8_t pad1[24];
 
 	_Atomic uint32_t writer_sleeping; /* by the writer (wake.h) */
 	uint8_t pad2[60];
 
 	/* Between writer and supervisor. */
-	_Atomic uint32_t snap_wanted;   /* by the writer: +1 to have a snapshotter started */
-	_Atomic uint32_t snap_done;     /* by the supervisor: the snap_wanted that has ended */
-	_Atomic int32_t snap_status;    /* by the supervisor: its exit status, stored before snap_done */
-	_Atomic uint32_t next_gen;      /* by the supervisor: the generation that the writer now forked has to build */
-	_Atomic int32_t writer_pid;     /* by the supervisor */
+	_Atomic uint32_t snap_wanted; /* by the writer: +1 to have a snapshotter started */
+	_Atomic uint32_t snap_done;   /* by the supervisor: the snap_wanted that has ended */
+	/* By the supervisor, before snap_done: exit status; -1: killed, or could not be forked. */
+	_Atomic int32_t snap_status;
+	_Atomic uint32_t next_gen;        /* by the supervisor: what the writer forked now builds */
+	_Atomic int32_t writer_pid;       /* by the supervisor */
 	_Atomic uint32_t writer_restarts; /* by the supervisor */
-	_Atomic uint32_t stopping;      /* by the supervisor: 1 = finish what is durable, exit */
-	_Atomic uint32_t in_service;    /* by the writer: 1 from its first publication on */
-	uint8_t pad3[32];
+	_Atomic uint32_t stopping;        /* by the supervisor: 1 = finish what is durable, exit */
+	_Atomic uint32_t in_service;      /* by the writer: 1 from its first publication on */
+	/* By the writer: low 32 bits of monotonic ms at the start of its last turn; 0 = recovering,
+	 * not watched. */
+	_Atomic uint32_t writer_turn_ms;
+	uint8_t pad3[28];
 
 	struct shm_reader reader[SHM_READERS_MAX];
 	struct shm_writer_stats stats;
 	/* then, page-aligned, at shm_board_commit(): commit_size bytes of ring data */
 };
 
-struct shm_address {              /* connections of one remote address at this worker */
-	_Atomic uint64_t hi, lo;      /* IPv6 bytes; IPv4 as ::ffff:a.b.c.d; 0,0 = free */
+/* Connections of one remote address at this worker. IPv4 is ::ffff:a.b.c.d; 0,0 = free. */
+struct shm_address {
+	_Atomic uint64_t hi, lo;
 	_Atomic uint32_t count;
 	uint32_t pad;
 };
@@ -114,48 +146,77 @@ struct shm_worker_stats {
 	struct hist read_us, write_us;
 };
 
-/* One reader's own pages. Alone in writing them is the reader, except that the supervisor clears slot of a reaped one. */
+/* One reader's own pages. Alone in writing them is the reader, and shm_board_reader_gone(). */
 struct shm_seat {
-	_Atomic uint64_t slot;       /* 0 = offline, else head + 1: see Quiescence */
-	_Atomic uint64_t cursor;     /* bytes of the commit ring consumed; the writer never overwrites beyond */
-	_Atomic uint32_t sleeping;   /* wake.h */
-	_Atomic uint32_t interest;   /* 0: nothing here waits for a commit; wake only when the ring runs full */
-	_Atomic uint32_t gen;        /* generation mapped and read; others may be dropped */
-	_Atomic uint32_t turn_ms;    /* low 32 bits of monotonic ms at the start of the last turn: is it alive? */
+	_Atomic uint64_t slot;     /* 0 = offline, else head + 1: see Quiescence */
+	_Atomic uint64_t cursor;   /* commit ring bytes consumed; never overwritten beyond */
+	_Atomic uint32_t sleeping; /* wake.h */
+	_Atomic uint32_t
+	    interest;             /* 0: nothing here waits for a commit; wake when the ring fills */
+	_Atomic uint32_t gen;     /* generation mapped and read; others may be dropped */
+	_Atomic uint32_t turn_ms; /* low 32 bits of monotonic ms at the start of the last turn */
 	uint8_t pad0[32];
-	_Atomic uint64_t up_head;    /* bytes ever pushed to the up ring */
+	_Atomic uint64_t up_head; /* bytes ever pushed to the up ring */
 	uint8_t pad1[56];
 	struct shm_worker_stats stats;
 	struct shm_address address[SHM_ADDRESSES];
-	_Atomic uint32_t heard[SHM_SESSIONS_MAX]; /* by session slot: low 32 bits of monotonic ms when last heard, stored only when it changed by >= 50 ms */
+	/* By session slot: low 32 bits of monotonic ms when last heard; stored only when it moved
+	 * by 50 ms or more. */
+	_Atomic uint32_t heard[SHM_SESSIONS_MAX];
 	/* then, page-aligned, at shm_seat_up(): up_size bytes of ring data */
 };
 
 /*
- * What a process inherits over fork, and all of it (besides the configuration): plain values, valid in every child.
- * A worker first makes it smaller: shm_board_enter_worker().
+ * What a process inherits over fork, and all of it (besides the configuration): plain values,
+ * valid in every child. Descriptors that a child has no right to are closed, and -1 here.
  */
 struct shm_heritage {
 	const struct conf *conf;
 	struct shm_board *board;
 	struct shm_seat *seat[SHM_READERS_MAX];
-	int board_ro_fd, seat_ro_fd[SHM_READERS_MAX], seat_rw_fd[SHM_READERS_MAX];
-	int wake_writer, wake_supervisor, wake_worker[CONF_WORKERS_MAX]; /* eventfds, non-blocking */
-	int worker_socket[CONF_WORKERS_MAX]; /* the worker's end: SOCK_SEQPACKET, brings regions (struct shm_region_note + SCM_RIGHTS) */
+	int board_ro_fd, seat_ro_fd[SHM_READERS_MAX];
+	int wake_writer, wake_supervisor,
+	    wake_worker[CONF_WORKERS_MAX]; /* eventfds, non-blocking */
+	/* The worker's end: SOCK_SEQPACKET, brings regions (struct shm_region_note + SCM_RIGHTS).
+	 */
+	int worker_socket[CONF_WORKERS_MAX];
 	int listen_fd[CONF_LISTEN_MAX];
 	unsigned n_listen;
-	uint32_t region_gen;   /* newest region made: the writer's to build, inherited read-write at its window */
-	uint32_t read_gen;     /* region in service when this child was forked, 0 = none yet */
+	uint32_t region_gen; /* newest region made: the writer's to build, writable at its window */
+	uint32_t read_gen;   /* region in service when this child was forked, 0 = none yet */
 	int region_ro_fd, read_ro_fd; /* of the two; -1 if none */
 	uint64_t region_bytes;
 };
 
-/* Supervisor: make board and seats (-errno). n = conf->workers. Ring sizes follow conf->max_buffer. */
+/*
+ * Supervisor: make board, seats and eventfds for conf->workers workers and set every other
+ * descriptor of *h to -1; h->conf is set by the caller. Ring sizes follow conf->max_buffer.
+ * 0 or -errno; then nothing is left behind.
+ */
 int shm_board_create(struct shm_heritage *h);
+/* Unmap and close all that shm_board_create() made. For tests; the supervisor just exits. */
+void shm_board_destroy(struct shm_heritage *h);
 
-/* Worker i (or the snapshotter, i = n_workers): map the board and the other seats read-only over the inherited mappings, keep seat i writable, unmap every region's
- * read-write window and map the one in service read-only, close descriptors that are not ours. The first thing a reader does. -errno. */
+/*
+ * Worker i, or the snapshotter, i = n_workers; its first act, before any byte from outside is
+ * looked at (the supervisor's child code does it before worker_main). Maps the board and the
+ * others' seats read-only over the inherited mappings, keeps seat i writable, gives up every
+ * region's writable window and maps the one in service (read_gen) read-only, and closes every
+ * descriptor that is not its own; only 0, 1 and 2 stay besides. A region that is being built
+ * reaches a worker over its socket. 0 or -errno: exit at once.
+ */
 int shm_board_enter_reader(struct shm_heritage *h, unsigned i);
+/* The writer's first act: keeps region_gen's window and the eventfds, gives up all else. */
+int shm_board_enter_writer(struct shm_heritage *h);
+
+/*
+ * Supervisor, after reader i was reaped and before its successor is forked: clears its slot (V6),
+ * gives up what it left in its rings, counts its incarnation, says that nobody is there.
+ */
+void shm_board_reader_gone(struct shm_heritage *h, unsigned i);
+/* Supervisor, right before it forks reader i: from now on the commit ring is kept for it (pid -1).
+ */
+void shm_board_reader_born(struct shm_heritage *h, unsigned i);
 
 static inline size_t shm_page_round(size_t n)
 {
