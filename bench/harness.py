@@ -81,7 +81,7 @@ def answers(port):
         raise ConnectionError("closed")
 
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+        with socket.create_connection(("127.0.0.1", port), timeout=0.5) as s:
             s.sendall(struct.pack(">iiqiqi16sb", 45, 0, 0, 10000, 0, 16, b"", 0))
             if struct.unpack(">i", frame(s)[4:8])[0] <= 0:
                 return False
@@ -284,17 +284,20 @@ def text(x, y, what, anchor="start", extra=""):
 
 
 def bars(name, title, unit, groups):
-    """groups: [(label, [(series, median, low, high)])]. Horizontal bars, spread as a line."""
-    left, wide, thick, gap = 190, 520, 16, 14
-    rows = [v for _, values in groups for v in values]
-    top = max([high for _, _, _, high in rows] + [1e-9])
-    y, parts = 56, [text(16, 24, title, extra='font-weight="600"'), text(16, 42, unit)]
+    """groups: [(label, [(series, median, low, high)])]. Horizontal bars, the spread as a line.
+
+    Each group has a scale of its own: what is to be compared are its members.
+    """
+    left, wide, thick, gap = 240, 470, 16, 14
+    y, parts = 56, [text(16, 24, title, extra='font-weight="600"'),
+                    text(16, 42, unit + "; line: lowest to highest; each case has its own scale")]
     for label, values in groups:
+        top = max([high for _, _, _, high in values] + [1e-9])
         parts.append(text(left - 10, y + thick * len(values) / 2 + 4, label, "end"))
         for series, middle, low, high in values:
-            x = left + wide * middle / top
+            length = wide * middle / top
             parts.append('<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>' % (
-                left, y + 1, max(x - left, 1), thick - 2, COLOURS.get(series, "#446")))
+                left, y + 1, max(length, 1), thick - 2, COLOURS.get(series, "#446")))
             parts.append('<path d="M%.1f %.1f H%.1f" stroke="#222" stroke-width="1.2"/>' % (
                 left + wide * low / top, y + thick / 2, left + wide * high / top))
             parts.append(text(left + wide * high / top + 8, y + thick - 4,
