@@ -54,7 +54,9 @@ extern const struct jute_buf jute_null;
 
 static inline struct jute_in jute_in_of(const void *data, size_t size)
 {
-	return (struct jute_in){data, (const uint8_t *)data + size, false};
+	const uint8_t *start = data;
+
+	return (struct jute_in){start, size ? start + size : start, false}; /* NULL, 0 is empty */
 }
 
 static inline struct jute_out jute_out_of(void *data, size_t size)
@@ -161,7 +163,7 @@ struct jute_vec jute_get_acls(struct jute_in *in);
 /* A cursor at the first element; the caller reads as many as `count` says. */
 static inline struct jute_in jute_elements(const struct jute_vec *v)
 {
-	return jute_in_of(v->data + (v->size ? 4 : 0), v->size ? v->size - 4 : 0);
+	return v->size ? jute_in_of(v->data + 4, v->size - 4) : jute_in_of(NULL, 0);
 }
 
 /* --- writing --------------------------------------------------------------------------------- */
