@@ -72,6 +72,11 @@ static size_t own_path(const struct bench_frames *f, uint64_t key, uint32_t conn
 	return (size_t)(p - path);
 }
 
+void bench_frames_seed(struct bench_frames *f, uint64_t seed)
+{
+	f->random = seed * 2 + 1; /* never 0 */
+}
+
 uint64_t bench_random(struct bench_frames *f)
 {
 	/* xorshift64*: fast, and enough for keys and noise. */
@@ -267,7 +272,7 @@ int bench_frames_init(struct bench_frames *f, const char *root, uint32_t value_l
 	f->nodes = nodes;
 	f->fanout = fanout;
 	f->multi_ops = multi_ops;
-	f->random = seed * 2 + 1;
+	bench_frames_seed(f, seed);
 	f->frame = malloc(FRAME_CAP);
 	return f->frame == NULL ? -ENOMEM : 0;
 }

@@ -57,6 +57,9 @@ int bench_frames_init(struct bench_frames *f, const char *root, uint32_t value_l
 		      uint32_t fanout, uint32_t multi_ops, uint64_t seed);
 void bench_frames_fini(struct bench_frames *f);
 
+/* Start the generator of keys and noise: the same seed gives the same requests. */
+void bench_frames_seed(struct bench_frames *f, uint64_t seed);
+
 /* A number from the generator. */
 uint64_t bench_random(struct bench_frames *f);
 

@@ -135,6 +135,7 @@ int bench_mode_mix(struct bench_run *run)
 
 	if (rc < 0)
 		return rc;
+	bench_frames_seed(&run->frames, run->o.seed); /* whether or not the tree was there */
 	run->loop.handler = &handler;
 	run->loop.reconnect = true;
 	if (run->o.count > 0)
