@@ -25,12 +25,17 @@ static uint64_t upper_end(uint32_t bucket)
 
 void hist_record(struct hist *h, uint64_t value)
 {
+	hist_record_n(h, value, 1);
+}
+
+void hist_record_n(struct hist *h, uint64_t value, uint64_t n)
+{
 	uint64_t limit = ((uint64_t)1 << HIST_VALUE_BITS) - 1;
 	uint64_t v = value < limit ? value : limit;
 	uint64_t *bucket = &h->bucket[bucket_of(v)];
 
-	STORE(bucket, *bucket + 1);
-	STORE(&h->sum, h->sum + v);
+	STORE(bucket, *bucket + n);
+	STORE(&h->sum, h->sum + v * n);
 	if (v > h->max)
 		STORE(&h->max, v);
 	if (!h->min_plus_1 || v + 1 < h->min_plus_1)

@@ -25,6 +25,8 @@ struct hist {
 
 /* Count one value. One recorder per histogram. Wait-free. */
 void hist_record(struct hist *h, uint64_t value);
+/* n times the same value, as one. */
+void hist_record_n(struct hist *h, uint64_t value, uint64_t n);
 
 /* Add `from` to `to`; `from` may be recorded into meanwhile. */
 void hist_merge(struct hist *to, const struct hist *from);

@@ -141,6 +141,7 @@ struct shm_address {
 
 struct shm_worker_stats {
 	_Atomic int64_t connections, sessions, watches, watch_paths, outstanding;
+	_Atomic int64_t data_watches, watchers; /* data table alone; connections with one there */
 	_Atomic int64_t received, sent, bytes_in, bytes_out, rejected, closed_slow, errors;
 	_Atomic int64_t latency_min_us, latency_max_us, latency_sum_us, latency_count;
 	struct hist read_us, write_us;
