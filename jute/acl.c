@@ -21,8 +21,8 @@ struct zk_id zk_get_id(struct jute_in *in)
 
 void zk_put_id(struct jute_out *out, const struct zk_id *id)
 {
-	zk_put_echo(out, id->scheme);
-	zk_put_echo(out, id->id);
+	jute_put_ustring(out, id->scheme);
+	jute_put_ustring(out, id->id);
 }
 
 struct zk_acl zk_get_acl(struct jute_in *in)
@@ -249,7 +249,10 @@ static int32_t put_expanded(const struct zk_acl_rules *rules, const struct zk_ac
 		return ZMARSHALLINGERROR;
 	if (!is_world(&acl->who) && !id_is_valid(rules, &acl->who))
 		return ZINVALIDACL;
-	zk_put_acl(out, acl);
+	/* From here on the text is as Java would write it. */
+	jute_put_int(out, acl->perms);
+	jute_put_ustring(out, acl->who.scheme);
+	zk_put_echo(out, acl->who.id);
 	return n;
 }
 
@@ -384,7 +387,7 @@ static int32_t put_digest_ids(const struct zk_acl_rules *rules, struct jute_buf 
 	int32_t n = 0;
 
 	/* Made where it will stand if it is new; the super identity is written behind it. */
-	zk_put_echo(&at, digest.scheme);
+	jute_put_ustring(&at, digest.scheme);
 	open = jute_open(&at);
 	zk_put_digest(&at, auth);
 	jute_close(&at, open);

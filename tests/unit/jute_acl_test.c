@@ -211,6 +211,14 @@ TEST(jute_acl, auth_becomes_the_authenticated_identities)
 	expect_refused("31 auth -", "ip 1.2.3.4, super -", ZINVALIDACL);
 }
 
+TEST(jute_acl, text_is_converted_as_java_does_once_and_not_again)
+{
+	expect_expanded("1 digest \xf0\x9f\x98\x80:\x80", "",
+			"1 digest \xed\xa0\xbd\xed\xb8\x80:\xef\xbf\xbd");
+	expect_expanded("1 auth -", "digest \xed\xa0\xbd\xed\xb8\x80:x",
+			"1 digest \xed\xa0\xbd\xed\xb8\x80:x");
+}
+
 TEST(jute_acl, what_no_scheme_accepts_is_refused)
 {
 	static const char *const bad[] = {
