@@ -67,7 +67,7 @@ void sto_log_roll(struct sto_log *log);
 int sto_log_prepare(struct sto_log *log);
 
 /* Bytes that are surely there for blocks: the rest of this segment and the prepared one. */
-uint64_t sto_log_room(const struct sto_log *log);
+uint64_t sto_log_room(struct sto_log *log);
 
 /* Bytes of blocks written since open, padding included. */
 uint64_t sto_log_bytes_since_open(const struct sto_log *log);
