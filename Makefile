@@ -4,15 +4,16 @@
 #   make run        install what is missing, build, start a server on port 2181      (data/)
 #   make test       install what is missing, build, run every test; build/test-results has the counts
 #   make test-unit  the unit tests alone. T='jute_*' picks, SEED=n repeats, V=asan changes the build
-#   make asan       unit tests and corpus under AddressSanitizer; likewise ubsan, tsan
+#   make asan       unit tests and corpus under AddressSanitizer; likewise ubsan, tsan, clang
 #   make fuzz       every fuzz target for SECONDS=30; F=jute_request picks one
 #   make bench      the comparison with the other servers
 #   make tidy       law of includes, widths, sizes;  make format  rewrite with clang-format
 #   make install    DESTDIR, prefix;  make deps  packages of a build;  make clean
 #
 # VERBOSE=1 shows the commands.
-# V is the variant: rel, asan, ubsan, tsan, fuzz. Each has objects of its own in build/$(V).
-# Sources are found: FOLDER/*.c, bench/bench_*.c (a program each), tests/unit/*.c, tests/fuzz/*_fuzz.c.
+# V is the variant: rel, asan, ubsan, tsan, fuzz, clang. Each has objects of its own in build/$(V).
+# Sources are found: FOLDER/*.c, tests/unit/*.c; a program each: bench/bench_*.c, tests/perf/*.c,
+# tests/fuzz/*_fuzz.c.
 
 V       ?= rel
 O       := build/$(V)
@@ -38,7 +39,8 @@ FLAGS.ubsan := -O1 -g -DDEBUG -fsanitize=undefined -fno-sanitize-recover=all
 FLAGS.tsan  := -O1 -g -DDEBUG -DSHM_ARENA_MALLOC -fsanitize=thread
 FLAGS.fuzz  := -O1 -g -DDEBUG -DFUZZING -DSHM_ARENA_MALLOC \
 	       -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-ifeq ($(V),fuzz)
+FLAGS.clang := $(FLAGS.rel)
+ifneq ($(filter fuzz clang,$(V)),)
 CC      := clang
 endif
 
@@ -58,6 +60,7 @@ HELPERS := $(patsubst %.c,$(O)/%.o,$(filter-out bench/bench_%,$(wildcard bench/*
 UNIT    := $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/*.c))
 FUZZ    := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 F       ?= $(FUZZ)
+PERF    := $(patsubst tests/perf/%.c,%,$(wildcard tests/perf/*.c))
 
 all: $(if $(wildcard $(MAIN)),$(O)/paddockd) $(BENCH:%=$(O)/%)
 
@@ -72,6 +75,10 @@ $(BENCH:%=$(O)/%): $(O)/%: $(O)/bench/%.o $(HELPERS) $(BASE)
 $(O)/unit: $(O)/tests/runner.o $(UNIT) $(OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(LIBS) -lgtest
+
+$(PERF:%=$(O)/%): $(O)/%: $(O)/tests/perf/%.o $(OBJ)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(FUZZ:%=$(O)/replay_%): $(O)/replay_%: $(O)/tests/fuzz/%_fuzz.o $(O)/tests/fuzz/replay.o $(OBJ)
 	@echo "  LINK $@"
@@ -116,7 +123,7 @@ test:
 	$(MAKE) all test-build
 	$(MAKE) -k -j1 test-unit test-corpus test-bench test-e2e
 
-test-build: $(O)/unit $(FUZZ:%=$(O)/replay_%)
+test-build: $(O)/unit $(FUZZ:%=$(O)/replay_%) $(PERF:%=$(O)/%)
 
 test-unit: $(O)/unit
 	@.ci/part unit-$(V) $(O)/unit --gtest_brief=1 $(if $(T),'--gtest_filter=$(T)')
@@ -132,8 +139,8 @@ test-bench: all
 test-e2e: all
 	@if test -x tests/e2e/run; then tests/e2e/run; fi
 
-asan ubsan tsan:
-	$(MAKE) V=$@ test-build
+asan ubsan tsan clang:
+	$(MAKE) V=$@ all test-build
 	$(MAKE) V=$@ -k -j1 test-unit test-corpus
 
 fuzz:
@@ -160,6 +167,6 @@ clean:
 	rm -rf build
 
 .PHONY: all run install deps test test-build test-unit test-corpus test-bench test-e2e asan ubsan \
-	tsan fuzz bench tidy format clean
+	tsan clang fuzz bench tidy format clean
 .SECONDARY:
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
