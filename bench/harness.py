@@ -141,6 +141,8 @@ class Server:
         """SIGKILL to every process of the server, at once; back when all have ended."""
         if self.process is None:
             return
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGSTOP)  # so that it starts no more of them
         pids = tree(self.process.pid)
         for pid in pids:
             try:
