@@ -8,6 +8,14 @@
 
 enum { FRAMES_MAX = 32 };
 
+/* The first backtrace loads a library and allocates: not when the heap may be broken. */
+__attribute__((constructor)) static void load_unwinder(void)
+{
+	void *frame;
+
+	backtrace(&frame, 1);
+}
+
 _Noreturn void check_failed(const char *expr, const char *file, int line)
 {
 	void *frames[FRAMES_MAX];
