@@ -225,7 +225,7 @@ def end_all():
 
 def end_on_signals():
     atexit.register(end_all)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
 
 
