@@ -24,6 +24,8 @@ static const char usage_text[] =
     "  --count N         mix, watch, sessions: end after N requests, rounds, sessions\n"
     "  --mix LIST        per cent of each, in sum 100: get=100 (default), exists, children,\n"
     "                    set, create, delete, multi; e.g. get=80,set=20\n"
+    "  --rate N          mix: requests per second that are due, however long answers take;\n"
+    "                    latency counts from then (0, the default: closed loop)\n"
     "  --keys K          uniform (default), seq, hot (90 % of requests to 1 % of the keys)\n"
     "  --value N         bytes per znode (100) --nodes N   znodes of the tree (10000)\n"
     "  --fanout N        znodes per directory (100)\n"
@@ -52,6 +54,7 @@ enum option_code {
 	O_ROOT,
 	O_TIMEOUT,
 	O_SEED,
+	O_RATE,
 	O_SERVER,
 	O_CANNED,
 	O_SERIES,
@@ -62,29 +65,14 @@ enum option_code {
 };
 
 static const struct option options[] = {
-    {"mode", 1, NULL, O_MODE},
-    {"conns", 1, NULL, O_CONNS},
-    {"depth", 1, NULL, O_DEPTH},
-    {"seconds", 1, NULL, O_SECONDS},
-    {"warmup", 1, NULL, O_WARMUP},
-    {"count", 1, NULL, O_COUNT},
-    {"mix", 1, NULL, O_MIX},
-    {"keys", 1, NULL, O_KEYS},
-    {"value", 1, NULL, O_VALUE},
-    {"nodes", 1, NULL, O_NODES},
-    {"fanout", 1, NULL, O_FANOUT},
-    {"multi", 1, NULL, O_MULTI},
-    {"root", 1, NULL, O_ROOT},
-    {"timeout", 1, NULL, O_TIMEOUT},
-    {"seed", 1, NULL, O_SEED},
-    {"server", 1, NULL, O_SERVER},
-    {"canned", 0, NULL, O_CANNED},
-    {"series", 0, NULL, O_SERIES},
-    {"memory", 0, NULL, O_MEMORY},
-    {"name", 1, NULL, O_NAME},
-    {"label", 1, NULL, O_LABEL},
-    {"commit", 1, NULL, O_COMMIT},
-    {NULL, 0, NULL, 0},
+    {"mode", 1, NULL, O_MODE},       {"conns", 1, NULL, O_CONNS},     {"depth", 1, NULL, O_DEPTH},
+    {"seconds", 1, NULL, O_SECONDS}, {"warmup", 1, NULL, O_WARMUP},   {"count", 1, NULL, O_COUNT},
+    {"mix", 1, NULL, O_MIX},         {"keys", 1, NULL, O_KEYS},       {"value", 1, NULL, O_VALUE},
+    {"nodes", 1, NULL, O_NODES},     {"fanout", 1, NULL, O_FANOUT},   {"multi", 1, NULL, O_MULTI},
+    {"root", 1, NULL, O_ROOT},       {"timeout", 1, NULL, O_TIMEOUT}, {"rate", 1, NULL, O_RATE},
+    {"seed", 1, NULL, O_SEED},       {"server", 1, NULL, O_SERVER},   {"canned", 0, NULL, O_CANNED},
+    {"series", 0, NULL, O_SERIES},   {"memory", 0, NULL, O_MEMORY},   {"name", 1, NULL, O_NAME},
+    {"label", 1, NULL, O_LABEL},     {"commit", 1, NULL, O_COMMIT},   {NULL, 0, NULL, 0},
 };
 
 static const struct {
@@ -254,6 +242,9 @@ static void take_option(struct command *cmd, struct bench_options *o, int code)
 	case O_SEED:
 		o->seed = number(optarg, 0, UINT64_MAX / 4);
 		break;
+	case O_RATE:
+		o->rate = (uint32_t)number(optarg, 0, 100000000);
+		break;
 	case O_SERVER:
 		o->server = (pid_t)number(optarg, 1, 4194304);
 		break;
@@ -316,6 +307,7 @@ static void fill_about(struct command *cmd, const struct bench_run *run)
 	a->value_len = run->o.value_len;
 	a->nodes = run->o.nodes;
 	a->seed = run->o.seed;
+	a->rate = run->o.rate;
 	a->extra = run->extra;
 	a->have_server = run->o.server != 0;
 }

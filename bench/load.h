@@ -28,8 +28,9 @@ struct bench_options {
 	enum bench_keys keys;
 	uint32_t value_len, fanout, multi_ops;
 	uint64_t nodes, seed;
-	bool canned;  /* floor server: no tree to make, no data to verify */
-	pid_t server; /* root of the server's process tree, or 0 */
+	uint32_t rate; /* requests per second over all connections; 0: closed loop */
+	bool canned;   /* floor server: no tree to make, no data to verify */
+	pid_t server;  /* root of the server's process tree, or 0 */
 };
 
 /* What one run of the program holds. */
@@ -42,6 +43,7 @@ struct bench_run {
 	double own_before_s;
 	uint64_t begin_ns, end_ns; /* of the measured span; 0: not yet, none */
 	uint64_t issued, last_read_ns, last_write_ns;
+	uint64_t paced_from_ns, paced; /* with a rate: request i was due at from + i / rate */
 	bool measuring, stopping;
 	char extra[1024]; /* members of the JSON object that only one mode has */
 };

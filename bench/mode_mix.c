@@ -1,4 +1,9 @@
-/* Closed loop: each connection keeps `depth` requests in flight and sends the next on an answer. */
+/*
+ * Closed loop: each connection keeps `depth` requests in flight and sends the next on an answer.
+ * With a rate: requests are due at fixed times, whatever the server does, and go to the connections
+ * in turn. The latency of one that had to wait, for all connections were full, counts from when it
+ * was due.
+ */
 #include "bench/load.h"
 
 #include <errno.h>
@@ -72,7 +77,7 @@ static void on_ready(struct bench_loop *l, struct bench_conn *c)
 {
 	struct bench_run *run = l->ctx;
 
-	while (!run->stopping && c->in_flight < l->depth &&
+	while (!run->stopping && run->o.rate == 0 && c->in_flight < l->depth &&
 	       (run->o.count == 0 || run->issued < run->o.count))
 		send_one(run, c);
 }
@@ -93,6 +98,49 @@ static void on_down(struct bench_loop *l, struct bench_conn *c)
 
 static const struct bench_handler handler = {.reply = on_reply, .ready = on_ready, .down = on_down};
 
+static struct bench_conn *next_free(struct bench_run *run)
+{
+	struct bench_loop *l = &run->loop;
+
+	for (uint32_t i = 0; i < l->n_conns; i++) {
+		struct bench_conn *c = &l->conns[(run->issued + i) % l->n_conns];
+
+		if (c->state == BENCH_OPEN && c->in_flight < l->depth)
+			return c;
+	}
+	return NULL;
+}
+
+static void send_due(struct bench_run *run)
+{
+	const uint64_t now_ns = clock_mono_ns();
+	struct bench_conn *c;
+
+	for (;; run->paced++) {
+		const uint64_t due_ns =
+		    run->paced_from_ns + (uint64_t)((double)run->paced * 1e9 / run->o.rate);
+
+		if (due_ns > now_ns || (run->o.count > 0 && run->issued >= run->o.count))
+			return;
+		c = next_free(run);
+		if (c == NULL)
+			return;
+		run->loop.now_ns = due_ns;
+		send_one(run, c);
+		run->loop.now_ns = now_ns;
+		bench_flush(&run->loop, c);
+	}
+}
+
+static void turn(struct bench_run *run, int timeout_ms)
+{
+	if (run->o.rate > 0) {
+		send_due(run);
+		timeout_ms = 1;
+	}
+	bench_loop_turn(&run->loop, timeout_ms);
+}
+
 static void turn_until(struct bench_run *run, double seconds)
 {
 	const uint64_t end = clock_mono_ns() + (uint64_t)(seconds * 1e9);
@@ -100,7 +148,7 @@ static void turn_until(struct bench_run *run, double seconds)
 	while (run->loop.now_ns < end) {
 		const uint64_t left_ms = (end - run->loop.now_ns) / 1000000;
 
-		bench_loop_turn(&run->loop, left_ms < 10 ? (int)left_ms + 1 : 10);
+		turn(run, left_ms < 10 ? (int)left_ms + 1 : 10);
 	}
 }
 
@@ -109,7 +157,7 @@ static void turn_until_answered(struct bench_run *run)
 	uint64_t left = 1;
 
 	while (left > 0) {
-		bench_loop_turn(&run->loop, 10);
+		turn(run, 10);
 		left = run->issued < run->o.count;
 		for (uint32_t i = 0; i < run->loop.n_conns && left == 0; i++)
 			left += run->loop.conns[i].in_flight;
@@ -118,6 +166,7 @@ static void turn_until_answered(struct bench_run *run)
 
 static void start_all(struct bench_run *run)
 {
+	run->paced_from_ns = clock_mono_ns();
 	for (uint32_t i = 0; i < run->loop.n_conns; i++) {
 		struct bench_conn *c = &run->loop.conns[i];
 

@@ -104,9 +104,10 @@ static void print_parameters(const struct bench_about *a)
 	print_string("target", a->target);
 	print_string("mix", a->mix);
 	print_string("keys", a->keys);
-	printf("\"conns\": %u, \"depth\": %u, \"value_bytes\": %u, \"nodes\": %" PRIu64
-	       ", \"seed\": %" PRIu64 ", ",
-	       a->conns, a->depth, a->value_len, a->nodes, a->seed);
+	printf(
+	    "\"conns\": %u, \"depth\": %u, \"value_bytes\": %u, \"rate\": %u, \"nodes\": %" PRIu64
+	    ", \"seed\": %" PRIu64 ", ",
+	    a->conns, a->depth, a->value_len, a->rate, a->nodes, a->seed);
 }
 
 static void print_server(const struct bench_result *r)

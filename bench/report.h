@@ -40,7 +40,7 @@ struct bench_result {
 struct bench_about {
 	const char *name, *label, *target, *mix, *keys, *commit;
 	const char *extra;
-	uint32_t conns, depth, value_len;
+	uint32_t conns, depth, value_len, rate;
 	uint64_t nodes, seed;
 	bool have_server; /* CPU and memory of the server were read */
 	bool series;      /* write the series, too */
