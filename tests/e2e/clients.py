@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-import zkclient
+import kazoo_client
 from server import HERE, JAVA_PATH, Server, disturbances, end_all, spawn
 
 JARS = ["curator-recipes", "curator-framework", "curator-client", "guava", "zookeeper",
@@ -25,8 +25,8 @@ CONF = {"tickTime": 2000, "maxSessionTimeout": 60000}
 
 
 def build_java(where):
-    subprocess.run(["javac", "-nowarn", "-Xlint:-deprecation", "-cp", CLASSES, "-d", where,
-                    os.path.join(HERE, "java", "Recipes.java")], check=True)
+    subprocess.run(["javac", "-nowarn", "-cp", CLASSES, "-d", where,
+                    os.path.join(HERE, "java", "Recipes.java")], check=True, stderr=subprocess.DEVNULL)
     return lambda address: ["java", "-Xmx256m", "-XX:+UseSerialGC", "-cp", where + ":" + CLASSES,
                             "Recipes", address]
 
@@ -41,7 +41,7 @@ def build_c(where):
 
 def build_kazoo(where):
     del where
-    return lambda address: ["/usr/bin/python3", zkclient.__file__, address]
+    return lambda address: ["/usr/bin/python3", kazoo_client.__file__, address]
 
 
 PROGRAMS = {"curator": build_java, "c": build_c, "kazoo": build_kazoo}
@@ -64,7 +64,7 @@ def one(command, how):
         p.wait()
         if result is None or result[1] or p.returncode:
             print("".join(lines[-60:]))
-            print("   server log: %s" % server.log_tail(1000))
+            print("   exit status %s; server log: %s" % (p.returncode, server.log_tail(1000)))
             return result if result and result[1] else (0, 1)
         return result
 

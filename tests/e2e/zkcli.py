@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+"""zkCli.sh as people use it: a scripted session, each command's output checked."""
+import os
+import re
+import subprocess
+import sys
+
+from server import APACHE_CLASSES, Server, end_all, spawn
+
+ZKCLI = "/usr/share/zookeeper/bin/zkCli.sh"
+JARS = "commons-cli jline slf4j-api slf4j-nop zookeeper zookeeper-jute".split()
+
+# (command, [patterns that its output must have]); "!pattern": must not have
+SCRIPT = [
+    ("create /cli data", ["Created /cli"]),
+    ("create /cli x", ["Node already exists: /cli"]),
+    ("get /cli", ["^data$"]),
+    ("get -s /cli", ["^data$", "^cZxid = 0x", "^dataVersion = 0$", "^dataLength = 4$",
+                     "^ephemeralOwner = 0x0$", "^numChildren = 0$"]),
+    ("set /cli newer", ["!Exception"]),
+    ("set -v 9 /cli x", ["version No is not valid : /cli"]),
+    ("stat /cli", ["^dataVersion = 1$", "^mZxid = 0x", "^cversion = 0$"]),
+    ("create -e /cli/eph e", ["Created /cli/eph"]),
+    ("create -s /cli/seq- s", ["Created /cli/seq-0000000001"]),
+    ("create -c /cli/container", ["Created /cli/container"]),
+    ("create /cli/eph/child", ["Ephemerals cannot have children: /cli/eph/child"]),
+    ("ls /cli", [r"^\[container, eph, seq-0000000001\]$"]),
+    ("ls -s /cli", ["^numChildren = 3$"]),
+    ("ls -R /", ["^/cli/seq-0000000001$", "^/zookeeper/quota$", "^/$"]),
+    ("ls /nowhere", ["Node does not exist: /nowhere"]),
+    ("getAcl /cli", ["'world,'anyone", ": cdrwa"]),
+    ("addauth digest me:secret", ["!Exception"]),
+    ("create /private p auth::cdrwa", ["Created /private"]),
+    ("getAcl /private", ["'digest,'me:", ": cdrwa"]),
+    ("setAcl /cli world:anyone:cdrw", ["!Exception"]),
+    ("setAcl /private world:anyone:r", ["!Exception"]),
+    ("getAcl /private", ["'world,'anyone", ": r"]),
+    ("set /private x", ["Insufficient permission : /private"]),
+    ("getAllChildrenNumber /cli", ["^3$"]),
+    ("getEphemerals", ["/cli/eph"]),
+    ("getEphemerals /nope", ["!/cli/eph"]),
+    ("whoami", ["^ip: 127.0.0.1$", "^digest: me$"]),
+    ("sync /cli", ["Sync is OK"]),
+    ("setquota -n 4 /cli", ["!Exception"]),
+    ("listquota /cli", ["Output quota for /cli count=4,bytes=-1", "Output stat for /cli count=4"]),
+    ("delquota /cli", ["!Exception"]),
+    ("listquota /cli", ["quota for /cli does not exist"]),
+    ("addWatch -m PERSISTENT_RECURSIVE /cli", ["!Exception"]),
+    ("set /cli/seq-0000000001 w", ["type:NodeDataChanged path:/cli/seq-0000000001"]),
+    ("removewatches /cli", ["!Exception"]),
+    ("get -w /cli", ["^newer$"]),
+    ("set /cli third", ["type:NodeDataChanged path:/cli"]),
+    ("config", ["!Exception"]),
+    ("delete /cli", ["Node not empty: /cli"]),
+    ("delete -v 5 /cli/seq-0000000001", ["version No is not valid"]),
+    ("delete /cli/seq-0000000001", ["!Exception"]),
+    ("create /tree", ["Created /tree"]),
+    ("create /tree/a", ["Created /tree/a"]),
+    ("create /tree/a/b", ["Created /tree/a/b"]),
+    ("deleteall /tree", ["!Exception"]),
+    ("ls /tree", ["Node does not exist: /tree"]),
+    ("reconfig -remove 1", ["Reconfig is disabled"]),
+    ("version", ["ZooKeeper CLI version: 3"]),
+]
+
+
+def check(output, patterns):
+    wrong = []
+    for p in patterns:
+        if p.startswith("!"):
+            if re.search(p[1:], output, re.M):
+                wrong.append("has " + p[1:])
+        elif not re.search(p, output, re.M):
+            wrong.append("lacks " + p)
+    return wrong
+
+
+def shell(server):
+    """All commands in one zkCli; the output of each between two marks."""
+    env = dict(os.environ, CLASSPATH=":".join("/usr/share/java/%s.jar" % j for j in JARS))
+    p = spawn(["java", "-Dzookeeper.log.dir=.", "-cp", env["CLASSPATH"] + ":" + APACHE_CLASSES,
+               "org.apache.zookeeper.ZooKeeperMain", "-server", server.address],
+              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+              cwd=server.dir, env=env)
+    outputs = []
+    for command, _ in SCRIPT + [("quit", [])]:
+        # An unknown path is a mark: its error comes when all before it is answered.
+        mark = "/mark-%d" % len(outputs)
+        p.stdin.write("%s\nget %s\n" % (command, mark))
+        p.stdin.flush()
+        if command == "quit":
+            break
+        text = ""
+        for line in p.stdout:
+            if "Node does not exist: " + mark in line:
+                break
+            text += line
+        outputs.append(text)
+    p.wait(30)
+    return outputs
+
+
+def one_shot(server, *command):
+    """zkCli.sh itself, with a command on its command line."""
+    p = subprocess.run([ZKCLI, "-server", server.address, *command], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
+                       cwd=server.dir)
+    return p.returncode, p.stdout
+
+
+def main():
+    passed = failed = 0
+    with Server() as server:
+        for (command, patterns), output in zip(SCRIPT, shell(server)):
+            wrong = check(output, patterns)
+            passed, failed = passed + (not wrong), failed + bool(wrong)
+            if wrong:
+                print("FAILED %s: %s\n%s" % (command, "; ".join(wrong), output))
+        for command, status, patterns in ((("create", "/shot", "x"), 0, ["Created /shot"]),
+                                          (("get", "/shot"), 0, ["^x$"]),
+                                          (("get", "/none"), 1, ["Node does not exist"])):
+            got, output = one_shot(server, *command)
+            wrong = check(output, patterns) + ([] if got == status else ["status %d" % got])
+            passed, failed = passed + (not wrong), failed + bool(wrong)
+            if wrong:
+                print("FAILED zkCli.sh %s: %s\n%s" % (" ".join(command), "; ".join(wrong), output))
+    print("RESULT %d %d" % (passed, failed))
+    end_all()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
