@@ -191,7 +191,7 @@ class Pair:
                     self.met[name] += 1
                     return
         raise Difference("session %d, %r\n   %-8s %s\n   %-8s %s" % (
-            s, request, self.a.name, a, self.b.name, b))
+            s, request, self.a.name, script.short(repr(a)), self.b.name, script.short(repr(b))))
 
     def ping(self, s, unordered=False):
         request = script.Request(w.PING)
@@ -454,7 +454,13 @@ def main():
     while True:
         bench = benches[seed % 2]
         if o.shrink:
-            print(shrink(bench, seed, o.length))
+            fewest = shrink(bench, seed, o.length)
+            if not fewest:
+                print("seed %d: no difference" % seed)
+                break
+            failures += 1
+            print("seed %d: %s\n   again: tests/e2e/conform.py --seed %d --length %d --keep %s" % (
+                seed, fewest[1][1], seed, o.length, ",".join(map(str, fewest[0]))))
             break
         keep = {int(k) for k in o.keep.split(",")} if o.keep else None
         if bench.pair is None:

@@ -16,6 +16,7 @@ Steps (s is the number of a session):
   ("flush",)                     a ping on every session
 """
 import random
+import re
 import zlib
 
 import wire as w
@@ -56,6 +57,11 @@ BAD_LISTS = [[], None, [(31, "world", "all")], [(31, "digest", "a")], [(31, "dig
 NULL_ID = [(31, "world", None)]
 
 
+def short(text):
+    """Text with its long repetitions folded: 7a7a7a.. as (7a x 100)."""
+    return re.sub(r"(..?)\1{15,}", lambda m: "(%s x %d)" % (m[1], len(m[0]) // len(m[1])), text)
+
+
 class Request:
     """An opcode and a body, with what the comparison must know about it."""
 
@@ -63,7 +69,7 @@ class Request:
         self.op, self.body, self.xid, self.notes = op, body, xid, notes
 
     def __repr__(self):
-        return "%s %s %s" % (w.NAMES.get(self.op, self.op), self.body.hex(),
+        return "%s %s %s" % (w.NAMES.get(self.op, self.op), short(self.body.hex()),
                              {k: v for k, v in self.notes.items() if v is not False} or "")
 
 
