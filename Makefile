@@ -134,10 +134,10 @@ test-corpus: $(FUZZ:%=$(O)/replay_%)
 	done; test -z "$$failed"
 
 test-bench: all
-	@if test -x bench/smoke; then .ci/part bench bench/smoke; fi
+	@if test -e bench/smoke; then .ci/part bench bench/smoke; fi
 
 test-e2e: all
-	@if test -x tests/e2e/run; then tests/e2e/run; fi
+	@if test -e tests/e2e/run; then tests/e2e/run; fi
 
 asan ubsan tsan clang:
 	$(MAKE) V=$@ all test-build
