@@ -41,7 +41,7 @@ static uint64_t power_of_two(uint64_t at_least, uint64_t min)
 static void no_descriptors(struct shm_heritage *h)
 {
 	h->board_ro_fd = h->wake_writer = h->wake_supervisor = -1;
-	h->region_ro_fd = h->read_ro_fd = -1;
+	h->region_ro_fd = h->read_ro_fd = h->lock_fd[0] = h->lock_fd[1] = -1;
 	for (unsigned i = 0; i < SHM_READERS_MAX; i++)
 		h->seat_ro_fd[i] = -1;
 	for (unsigned i = 0; i < CONF_WORKERS_MAX; i++)
@@ -209,6 +209,9 @@ int shm_board_enter_reader(struct shm_heritage *h, unsigned i)
 		for (unsigned j = 0; j < all.n_listen; j++)
 			keep[n++] = h->listen_fd[j] = all.listen_fd[j];
 		h->n_listen = all.n_listen;
+	} else {
+		keep[n++] = h->lock_fd[0] = all.lock_fd[0];
+		keep[n++] = h->lock_fd[1] = all.lock_fd[1];
 	}
 	return close_all_but(keep, n);
 }
@@ -225,6 +228,8 @@ int shm_board_enter_writer(struct shm_heritage *h)
 	forget_descriptors(h, &all);
 	keep[n++] = h->wake_writer;
 	keep[n++] = h->wake_supervisor;
+	keep[n++] = h->lock_fd[0] = all.lock_fd[0];
+	keep[n++] = h->lock_fd[1] = all.lock_fd[1];
 	for (unsigned i = 0; i < h->board->n_workers; i++)
 		keep[n++] = h->wake_worker[i] = all.wake_worker[i];
 	return close_all_but(keep, n);

@@ -183,6 +183,9 @@ struct shm_heritage {
 	int worker_socket[CONF_WORKERS_MAX];
 	int listen_fd[CONF_LISTEN_MAX];
 	unsigned n_listen;
+	/* Locks of dataDir and dataLogDir: kept by the writer and the snapshotter, so that no other
+	 * server starts while one of them lives, even without a supervisor. */
+	int lock_fd[2];
 	uint32_t region_gen; /* newest region made: the writer's to build, writable at its window */
 	uint32_t read_gen;   /* region in service when this child was forked, 0 = none yet */
 	int region_ro_fd, read_ro_fd; /* of the two; -1 if none */

@@ -66,6 +66,13 @@ void shm_wake_supervisor(const struct shm_heritage *h)
 	ring_bell(h->wake_supervisor);
 }
 
+void shm_wake_all(const struct shm_heritage *h)
+{
+	ring_bell(h->wake_writer);
+	for (unsigned i = 0; i < h->board->n_workers; i++)
+		ring_bell(h->wake_worker[i]);
+}
+
 void shm_wake_drain(int eventfd)
 {
 	uint64_t count;

@@ -23,6 +23,8 @@ void shm_wake_workers(const struct shm_heritage *h, int all);
 void shm_wake_writer(const struct shm_heritage *h);
 /* Any: tell the supervisor to look at the board. */
 void shm_wake_supervisor(const struct shm_heritage *h);
+/* Supervisor: ring every bell, whoever sleeps or not. */
+void shm_wake_all(const struct shm_heritage *h);
 /* Drain an eventfd after epoll reported it. */
 void shm_wake_drain(int eventfd);
 
