@@ -40,8 +40,10 @@ FLAGS.tsan  := -O1 -g -DDEBUG -DSHM_ARENA_MALLOC -fsanitize=thread
 FLAGS.fuzz  := -O1 -g -DDEBUG -DFUZZING -DSHM_ARENA_MALLOC \
 	       -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 FLAGS.clang := $(FLAGS.rel)
+# CHECK(!"why this cannot be") is meant.
 ifneq ($(filter fuzz clang,$(V)),)
 CC      := clang
+WARN    += -Wno-string-conversion
 endif
 
 CFLAGS   = -std=gnu11 -D_GNU_SOURCE -D_LGPL_SOURCE -I. $(WARN) $(FLAGS.$(V)) -pthread -MMD -MP
