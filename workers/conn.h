@@ -59,7 +59,9 @@ struct wrk_request {
 	uint64_t at_us;
 	int32_t xid, op;
 	uint32_t len;
+	int32_t err;
 	uint8_t kind;
+	bool done; /* err is the answer, and what stands before it is still awaited */
 	uint8_t body[];
 };
 
@@ -175,6 +177,8 @@ bool wrk_enqueue(struct worker *w, struct wrk_conn *c, enum wrk_kind kind,
 void wrk_push(struct worker *w, struct wrk_conn *c);
 /* The first request if it is with the writer and of this kind, else NULL. */
 struct wrk_request *wrk_awaited(const struct wrk_conn *c, enum wrk_kind kind);
+/* The oldest of this kind that is with the writer and not done; for writes, with this xid. */
+struct wrk_request *wrk_undone(const struct wrk_conn *c, enum wrk_kind kind, int32_t xid);
 /* Its answer is encoded: count it, drop it, and let what waited behind it run at the end of the
  * drain. */
 void wrk_answered(struct worker *w, struct wrk_conn *c, int64_t zxid);

@@ -156,16 +156,14 @@ static void out_of_step(struct worker *w, struct wrk_conn *c, const struct msg_d
 	wrk_conn_close(w, c);
 }
 
-static void answer_write(struct worker *w, struct wrk_conn *c, const struct msg_down *d,
-			 const uint8_t *body, size_t len)
+static void answer_txn(struct worker *w, struct wrk_conn *c, const struct msg_down *d,
+		       const uint8_t *body)
 {
 	struct wrk_request *r = wrk_awaited(c, WRK_WRITE);
-	int64_t zxid = d->kind == DOWN_TXN ? d->zxid : w->rx.zxid;
-	bool closes = r && r->op == ZK_OP_CLOSE_SESSION && d->kind == DOWN_TXN;
+	bool closes = r && r->op == ZK_OP_CLOSE_SESSION;
 	struct jute_out out;
 
-	if (r && d->kind == DOWN_TXN && d->type != ZK_OP_ERROR &&
-	    (d->type == ZK_OP_CLOSE_SESSION) != (r->op == ZK_OP_CLOSE_SESSION))
+	if (r && d->type != ZK_OP_ERROR && closes != (d->type == ZK_OP_CLOSE_SESSION))
 		r = NULL;
 	if (!r || r->xid != d->xid) {
 		/* Without a name it may be the session's expiry: nobody's answer. */
@@ -173,35 +171,55 @@ static void answer_write(struct worker *w, struct wrk_conn *c, const struct msg_
 			out_of_step(w, c, d);
 		return;
 	}
-	out = wrk_reply_begin(w, c, len, r->xid, zxid, d->err);
-	jute_put_bytes(&out, body, len);
+	out = wrk_reply_begin(w, c, d->reply_len, r->xid, d->zxid, d->err);
+	jute_put_bytes(&out, body, d->reply_len);
 	wrk_reply_end(w, c, &out);
 	if (c->state == WRK_GONE)
 		return;
-	wrk_answered(w, c, zxid);
+	wrk_answered(w, c, d->zxid);
 	if (closes) {
 		c->attached = false;
 		wrk_conn_last(w, c);
 	}
 }
 
-static void answer_auth(struct worker *w, struct wrk_conn *c, const struct msg_down *d,
-			const uint8_t *ids, size_t len)
+/* Answers that came before their turn, as they took no way through the log. */
+static void settle(struct worker *w, struct wrk_conn *c)
 {
-	struct wrk_request *r = wrk_awaited(c, WRK_AUTH);
+	struct wrk_request *r;
 
-	if (len)
-		wrk_set_ids(w, c, ids, len);
-	if (d->type || c->state == WRK_GONE)
-		return;
-	if (!r || r->xid != d->xid) {
+	while ((r = c->head) && r != c->next_push && r->done && c->state == WRK_OPEN) {
+		bool closes = r->kind == WRK_AUTH && r->err;
+
+		wrk_reply(w, c, r->xid, r->kind == WRK_AUTH ? 0 : w->rx.zxid, r->err);
+		if (c->state == WRK_GONE)
+			return;
+		wrk_answered(w, c, w->rx.zxid);
+		if (closes)
+			wrk_conn_last(w, c);
+	}
+}
+
+static void answer_early(struct worker *w, struct wrk_conn *c, const struct msg_down *d,
+			 enum wrk_kind kind)
+{
+	struct wrk_request *r = wrk_undone(c, kind, d->xid);
+
+	if (!r) {
 		out_of_step(w, c, d);
 		return;
 	}
-	wrk_reply(w, c, r->xid, 0, d->err);
-	wrk_answered(w, c, w->rx.zxid);
-	if (d->err)
-		wrk_conn_last(w, c);
+	r->done = true;
+	r->err = d->err;
+}
+
+static void answer_auth(struct worker *w, struct wrk_conn *c, const struct msg_down *d,
+			const uint8_t *ids)
+{
+	if (d->reply_len)
+		wrk_set_ids(w, c, ids, d->reply_len);
+	if (!d->type && c->state != WRK_GONE)
+		answer_early(w, c, d, WRK_AUTH);
 }
 
 static void answer_sync(struct worker *w, struct wrk_conn *c, const struct msg_down *d)
@@ -267,8 +285,10 @@ static void transaction(struct worker *w, const struct msg_down *d, const uint8_
 	c = asker(w, d);
 	if (d->type == ZK_OP_CREATE_SESSION)
 		answer_connect(w, c, d, reply, d->reply_len);
-	else if (c)
-		answer_write(w, c, d, reply, d->reply_len);
+	else if (c) {
+		answer_txn(w, c, d, reply);
+		settle(w, c);
+	}
 }
 
 static void record(struct worker *w, const struct msg_down *d, uint32_t len, int64_t before)
@@ -308,17 +328,19 @@ static void record(struct worker *w, const struct msg_down *d, uint32_t len, int
 	else if (!c)
 		return;
 	else if (d->kind == DOWN_AUTH)
-		answer_auth(w, c, d, reply, d->reply_len);
+		answer_auth(w, c, d, reply);
 	else if (d->kind == DOWN_SYNC)
 		answer_sync(w, c, d);
 	else if (d->kind == DOWN_REFUSED)
-		answer_write(w, c, d, NULL, 0);
+		answer_early(w, c, d, WRK_WRITE);
 	else if (d->kind == DOWN_CLOSE)
 		close_now(w, c);
 	else if (d->kind == DOWN_REPORT_TEXT)
 		wrk_word_text(w, c, reply, d->reply_len, d->err);
 	else
 		CHECK(!"a known record");
+	if (c)
+		settle(w, c);
 }
 
 void wrk_drain(struct worker *w, uint64_t head)

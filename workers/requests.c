@@ -103,6 +103,14 @@ struct wrk_request *wrk_awaited(const struct wrk_conn *c, enum wrk_kind kind)
 	return c->head && c->head != c->next_push && c->head->kind == kind ? c->head : NULL;
 }
 
+struct wrk_request *wrk_undone(const struct wrk_conn *c, enum wrk_kind kind, int32_t xid)
+{
+	for (struct wrk_request *r = c->head; r && r != c->next_push; r = r->next)
+		if (r->kind == kind && !r->done && r->xid == xid)
+			return r;
+	return NULL;
+}
+
 void wrk_answered(struct worker *w, struct wrk_conn *c, int64_t zxid)
 {
 	struct wrk_request *r = queue_pop(w, c);
@@ -288,6 +296,8 @@ void wrk_resend(struct worker *w, struct wrk_conn *c)
 		return;
 	c->need_attach = c->attached;
 	c->next_push = c->head;
+	for (struct wrk_request *r = c->head; r; r = r->next)
+		r->done = false;
 	wrk_push(w, c);
 	wrk_link_add(&w->paused, &c->paused);
 }

@@ -280,6 +280,28 @@ FX_TEST(workers_conn, auth_is_answered_in_order_and_changes_who_it_is)
 		     "00000006 646967657374 00000001 75");
 }
 
+FX_TEST(workers_conn, answers_that_come_early_wait_for_their_turn)
+{
+	struct wrk_conn *c = fx_open(f);
+	struct msg_up create;
+
+	fx_feed(f, c,
+		hex(CREATE_A "0000001d fffffffc 00000064 00000000 00000006 646967657374 "
+			     "00000003 753a70" CREATE_A));
+	EXPECT_I(fx_pop(f), ==, UP_REQUEST);
+	create = f->got.head;
+	EXPECT_I(fx_pop(f), ==, UP_AUTH);
+	fx_answer(f, DOWN_AUTH, 0, 0, hex("00000000"));
+	f->got.head = create;
+	fx_answer(f, DOWN_TXN, ZK_OP_ERROR, ZNODEEXISTS, hex(""));
+	f->got.head = create;
+	fx_answer(f, DOWN_REFUSED, 0, ZTHROTTLEDOP, hex(""));
+	fx_turn(f);
+	FX_EXPECT(c, "00000010 00000001 0000000000000002 ffffff92"
+		     "00000010 fffffffc 0000000000000000 00000000"
+		     "00000010 00000001 0000000000000002 ffffff81");
+}
+
 FX_TEST(workers_conn, failed_auth_is_answered_then_closed)
 {
 	struct wrk_conn *c = fx_open(f);
