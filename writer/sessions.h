@@ -1,0 +1,88 @@
+/*
+ * sessions.h - who is alive: session ids, owners and expiry (ZooKeeper's SessionTrackerImpl)
+ *
+ * A session is known here from the preparation of its createSession to the preparation of its
+ * closeSession; in the tree (tree.h) as long as transactions say. It belongs to at most one
+ * connection, named by worker and conn.
+ *
+ * Expiry. Buckets of tickTime: a session last heard at t0 expires at
+ * (floor((t0 + timeout) / tick) + 1) * tick, monotonic clock. Last heard is the latest of: a record
+ * from its connection; heard[slot] in the seat of the worker that owns it; the end of any time in
+ * which the writer did not run; any time in which that worker did not run. So time for which we
+ * did not listen is never charged to a session. What a seat says can only help sessions of its own
+ * worker.
+ *
+ * Runs in: writer, deciding thread; pure but for reading the seats: the clock is given. Memory is
+ * taken per session.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+#include "writer/table.h"
+
+enum { WTR_WHEEL = 1024, WTR_HEARD_SLACK_MS = 50, WTR_NO_SLOT = -1 };
+
+struct wtr_session {
+	struct wtr_link link; /* key: the session id */
+	struct wtr_session *wheel_next, **wheel_at;
+	uint64_t touch_ms;
+	uint64_t conn;          /* if worker is not MSG_NO_WORKER */
+	int64_t ephemeral_zxid; /* last ephemeral create prepared for it */
+	int32_t timeout_ms;
+	int32_t slot; /* index of heard[]; WTR_NO_SLOT until createSession is applied */
+	uint16_t worker;
+	bool closing; /* its closeSession is prepared; forgotten once that is applied */
+};
+
+struct wtr_sessions {
+	struct wtr_table table;
+	uint32_t tick_ms;
+	int64_t next_id;
+	uint8_t server_id;
+	uint64_t now_ms, grace_ms; /* grace: nobody is heard earlier than this */
+	uint64_t tick_done;        /* buckets up to this tick have been looked at */
+	struct wtr_session *wheel[WTR_WHEEL];
+	/* By worker: its seat's heard[] (NULL: none), whether it runs, when it last came back. */
+	const _Atomic uint32_t *heard[CONF_WORKERS_MAX];
+	uint64_t worker_grace_ms[CONF_WORKERS_MAX];
+	bool worker_away[CONF_WORKERS_MAX];
+};
+
+int wtr_sessions_init(struct wtr_sessions *t, uint32_t tick_ms, uint8_t server_id, uint64_t now_ms,
+		      int64_t wall_ms);
+void wtr_sessions_fini(struct wtr_sessions *t);
+
+/* Move the clock. `ran` false: we did not run since the last call; everybody starts afresh. */
+void wtr_sessions_tick(struct wtr_sessions *t, uint64_t now_ms, bool ran);
+
+/* A worker stopped running (dead, stalled), or runs again. */
+void wtr_sessions_worker(struct wtr_sessions *t, unsigned worker, bool away);
+
+/* An id that no session has. client.md 12.1 */
+int64_t wtr_session_new_id(struct wtr_sessions *t);
+
+/* Known from now on, heard of just now, owned by nobody. NULL: no memory, or too many sessions. */
+struct wtr_session *wtr_session_add(struct wtr_sessions *t, int64_t id, int32_t timeout_ms);
+struct wtr_session *wtr_session_find(const struct wtr_sessions *t, int64_t id);
+void wtr_session_forget(struct wtr_sessions *t, struct wtr_session *s);
+
+/* A sign of life that did not come by the seat. */
+void wtr_session_touch(struct wtr_sessions *t, struct wtr_session *s);
+
+/* Give it to a connection with a timeout of its own; or take it from its connection. */
+void wtr_session_bind(struct wtr_sessions *t, struct wtr_session *s, uint16_t worker, uint64_t conn,
+		      int32_t timeout_ms);
+void wtr_session_unbind(struct wtr_sessions *t, struct wtr_session *s);
+
+/* When the session would expire if nothing more is heard, monotonic ms. */
+uint64_t wtr_session_expires_ms(const struct wtr_sessions *t, const struct wtr_session *s);
+
+/* The next session that has expired and is not closing; NULL: none. It is off the wheel then. */
+struct wtr_session *wtr_sessions_expired(struct wtr_sessions *t);
+
+/* When to call wtr_sessions_tick() and wtr_sessions_expired() next. */
+uint64_t wtr_sessions_deadline_ms(const struct wtr_sessions *t);
