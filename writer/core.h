@@ -1,0 +1,148 @@
+/*
+ * core.h - what the writer decides: requests in; log entries, transactions and answers out
+ *
+ * A step function over struct wtr_core: no system call, clock, socket, file or thread. The loop
+ * (loop.c) feeds it and carries out what it says; tests and a simulator do the same.
+ *
+ *	in:	wtr_core_tick	    time passed
+ *		wtr_core_request    a record of a worker's up ring
+ *		wtr_core_worker_*   a worker died, stalled, runs again
+ *		wtr_core_durable    the log is on stable storage up to zxid
+ *		wtr_core_replay	    an entry of the log's tail that no worker has seen for sure
+ *	out:	wtr_core_take	    the batch of entries that goes to the log next
+ *		core->out	    records for the commit ring, framed, in order
+ *		wtr_core_deadline_ms
+ *
+ * A request becomes a transaction at once, checked against all that was accepted before it
+ * (prep.h), and is applied and answered when it is committed and durable (V1): apply puts the
+ * DOWN_TXN into `out`. Answers without a transaction go to `out` in the step in which they arise,
+ * so that they are published before anything later is logged; a sync, and the DOWN_CLOSE of an
+ * expired session, wait for what was submitted before them.
+ *
+ * Bounds: WTR_BATCHES batches of WTR_BATCH_BYTES and WTR_BATCH_TXNS (plus one transaction); when
+ * they are full wtr_core_ready() is false and requests stay in the up rings. `out` is bounded by
+ * the caller, who applies no more while it is long.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+#include "quorum/zab.h"
+#include "shm/msg.h"
+#include "shm/tree.h"
+#include "writer/apply.h"
+#include "writer/conns.h"
+#include "writer/prep.h"
+#include "writer/reaper.h"
+#include "writer/report.h"
+
+enum {
+	WTR_BATCHES = 4,
+	WTR_BATCH_BYTES = 1 << 20,
+	WTR_BATCH_TXNS = 8192,
+	WTR_OUT_BYTES = 1 << 20, /* apply pauses when `out` is longer */
+};
+
+/* Who asked for a transaction: where its reply goes. */
+struct wtr_origin {
+	uint64_t conn;
+	uint16_t worker;
+};
+
+/* Entries that go to the log together: u32 length (host order) and bytes each. */
+struct wtr_batch {
+	struct wtr_batch *next;
+	uint8_t *bytes;
+	size_t len, applied_len;
+	int64_t first_zxid, last_zxid;
+	uint32_t n, n_applied;
+	uint64_t begun_us; /* the loop's: when its first request was taken */
+	struct wtr_origin origin[WTR_BATCH_TXNS];
+};
+
+/* An answer that must stand behind a transaction in flight. */
+struct wtr_later {
+	int64_t after_zxid;
+	struct msg_down head;
+};
+
+struct wtr_core {
+	const struct conf *conf;
+	struct shm_tree *tree;
+	struct zk_acl_rules rules;
+	struct wtr_pending pending;
+	struct wtr_sessions sessions;
+	struct wtr_conns conns;
+	struct wtr_quota quota;
+	struct wtr_prep prep;
+	struct wtr_apply apply;
+	struct wtr_reaper reaper;
+	struct wtr_reports reports;
+	struct zab zab;
+
+	uint64_t now_ms;
+	int64_t wall_ms;
+	uint32_t epoch;      /* writer_epoch: records for another are dropped */
+	uint32_t record_max; /* longest record of the commit ring */
+	bool log_full;       /* set by the loop: the disk has no room for growth */
+
+	struct wtr_batch *fill, *spare;          /* being filled; unused */
+	struct wtr_batch *flight, **flight_tail; /* at the log or behind it, oldest first */
+	size_t batch_cap;
+	uint64_t flight_bytes; /* of entries not applied yet, fill included */
+
+	struct wtr_later *later; /* ring */
+	uint32_t later_head, later_tail, later_cap;
+
+	struct wtr_buf out; /* frames: u32 length, u32 zero, record padded to 8 */
+	int64_t applied_zxid;
+	uint64_t txns, txn_bytes, refused, requests; /* counters, for the board */
+};
+
+/* Everything is allocated here; `tree` is as of `zxid`, its sessions are taken over. -ENOMEM. */
+int wtr_core_init(struct wtr_core *c, const struct conf *conf, struct shm_tree *tree, int64_t zxid,
+		  uint32_t n_workers, uint32_t record_max, uint64_t now_ms, int64_t wall_ms);
+void wtr_core_fini(struct wtr_core *c);
+
+/* Time, monotonic and wall. ran: false if we did not run since the last tick. Expires and reaps. */
+void wtr_core_tick(struct wtr_core *c, uint64_t now_ms, int64_t wall_ms, bool ran);
+
+/* Is there room for one more request of any kind? Else it stays where it is. */
+bool wtr_core_ready(const struct wtr_core *c);
+
+/*
+ * One record of worker `worker`'s up ring, `len` bytes, a copy. 0; -EBADMSG: no honest worker sends
+ * that.
+ */
+int wtr_core_request(struct wtr_core *c, uint16_t worker, const uint8_t *record, uint32_t len);
+
+/* All its connections are gone. */
+void wtr_core_worker_died(struct wtr_core *c, uint16_t worker);
+
+/* The batch to log next, NULL if there is none. It stays ours; wtr_core_durable gives it back. */
+struct wtr_batch *wtr_core_take(struct wtr_core *c);
+
+void wtr_core_durable(struct wtr_core *c, int64_t zxid);
+
+/*
+ * Apply what is committed, until `out` holds WTR_OUT_BYTES. True: there is more. A transaction
+ * that can't be applied is our own bug, or memory that shm_tree_room() promised: aborts.
+ */
+bool wtr_core_apply(struct wtr_core *c);
+
+/* Apply an entry that was logged before we started, and tell of it. 0 or -errno of wtr_apply(). */
+int wtr_core_replay(struct wtr_core *c, const uint8_t *entry, uint32_t len);
+
+/* Everything replayed: transactions begin behind the last one. */
+void wtr_core_serve(struct wtr_core *c, uint32_t epoch);
+
+uint64_t wtr_core_deadline_ms(const struct wtr_core *c);
+int64_t wtr_core_outstanding(const struct wtr_core *c);
+
+/* Put a record into `out`. */
+void wtr_core_down(struct wtr_core *c, const struct msg_down *head, const void *body, uint32_t len);
+
+/* Submit a deleteContainer (reaper.c). */
+void wtr_core_delete_container(struct wtr_core *c, const char *path, uint32_t len);
