@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "jute/path.h"
 #include "jute/records.h"
 #include "shm/msg.h"
 
@@ -59,12 +60,29 @@ static const char *text(struct jute_buf b)
 }
 
 struct create {
-	struct jute_buf path, data;
+	struct jute_buf path, data; /* path is not empty */
 	const struct jute_vec *acl;
 	int32_t parent_cversion;
 	int64_t owner;
 	bool with_stat;
 };
+
+/*
+ * A create of what is there. In a fuzzy snapshot the parent may have been written down before the
+ * child, with counters that lack it (DataTree.setCversionPzxid).
+ */
+static int create_again(struct wtr_apply *a, const struct create *c)
+{
+	struct jute_buf parent_path;
+	struct shm_node *parent;
+
+	if (!a->imported || !zk_path_split(c->path, &parent_path, NULL))
+		return impossible(a);
+	parent = shm_tree_get(a->tree, parent_path.data, (size_t)parent_path.len);
+	if (!parent)
+		return 0;
+	return shm_tree_raise_cversion(a->tree, parent, c->parent_cversion, a->header.zxid);
+}
 
 static int create(struct wtr_apply *a, const struct create *c)
 {
@@ -83,8 +101,10 @@ static int create(struct wtr_apply *a, const struct create *c)
 			       (uint32_t)acl, c->parent_cversion, c->owner, a->header.zxid,
 			       a->header.time};
 	err = shm_tree_create(a->tree, &new, &n);
-	if (err)
-		return err == -EEXIST || err == -ENOENT ? impossible(a) : err;
+	if (err) {
+		shm_acl_release(a->tree, (uint32_t)acl);
+		return err == -EEXIST || err == -ENOENT ? create_again(a, c) : err;
+	}
 	wtr_quota_created(a->quota, text(c->path), (uint32_t)c->path.len, c->data.len,
 			  a->header.zxid);
 	put_event(a, ZK_EVENT_CREATED, text(c->path), (uint32_t)c->path.len, (uint32_t)acl,

@@ -103,14 +103,14 @@ static struct quota *find_or_add(struct wtr_quota *q, const char *path, uint32_t
 
 static struct shm_node *node_of(struct wtr_quota *q, const struct quota *e, const char *name)
 {
-	char small[512], *path = small;
-	size_t len = sizeof(quota_root) - 1 + e->len + strlen(name);
+	const size_t root = sizeof(quota_root) - 1, rest = strlen(name), len = root + e->len + rest;
+	char small[512], *path = len <= sizeof(small) ? small : malloc(len);
 	struct shm_node *n;
 
-	if (len >= sizeof(small))
-		path = malloc(len + 1);
 	CHECK(path != NULL);
-	snprintf(path, len + 1, "%s%.*s%s", quota_root, (int)e->len, e->path, name);
+	memcpy(path, quota_root, root);
+	memcpy(path + root, e->path, e->len);
+	memcpy(path + root + e->len, name, rest);
 	n = shm_tree_get(q->tree, path, len);
 	if (path != small)
 		free(path);
