@@ -137,25 +137,24 @@ static int create_ttl(struct wtr_apply *a, const struct zk_create_ttl_txn *t)
 					  ZK_OWNER_TTL | t->ttl, true});
 }
 
+/* Told before it is done: a tree that nobody reads yet frees the node at once. */
 static int remove_node(struct wtr_apply *a, struct shm_node *n)
 {
 	const struct shm_node *parent = shm_node_parent(n);
 	const struct shm_version *v = shm_node_version(n, SHM_LATEST);
-	uint32_t len, acl = shm_version_acl(v), parent_acl = acl_of(parent);
-	const char *path = shm_node_path(n, &len);
+	const char *path;
 	int32_t data_len;
-	int err;
+	uint32_t len;
 
 	if (!parent)
 		return -EBADMSG;
+	if (shm_version_children(v))
+		return impossible(a);
+	path = shm_node_path(n, &len);
 	shm_version_data(v, &data_len);
-	/* The node is retired, not freed: its path is good until the next grace period. */
-	err = shm_tree_delete(a->tree, n, a->header.zxid);
-	if (err)
-		return err == -ENOTEMPTY ? impossible(a) : err;
 	wtr_quota_deleted(a->quota, path, len, data_len, a->header.zxid);
-	put_event(a, ZK_EVENT_DELETED, path, len, acl, parent_acl);
-	return 0;
+	put_event(a, ZK_EVENT_DELETED, path, len, shm_version_acl(v), acl_of(parent));
+	return shm_tree_delete(a->tree, n, a->header.zxid);
 }
 
 static struct shm_node *get(struct wtr_apply *a, struct jute_buf path)
@@ -235,12 +234,22 @@ static int close_session(struct wtr_apply *a, const struct zk_close_session_txn 
 	}
 	if (!s || err)
 		return err;
+	a->paths.len = 0;
 	shm_ephemerals_begin(&it, s, SHM_LATEST);
-	while (!err && (n = shm_ephemerals_next(&it))) {
+	while ((n = shm_ephemerals_next(&it))) {
 		uint32_t len;
 		const char *path = shm_node_path(n, &len);
 
-		err = remove_node(a, shm_tree_get(a->tree, path, len));
+		wtr_buf_put(&a->paths, &len, sizeof(len));
+		wtr_buf_put(&a->paths, path, len);
+	}
+	for (size_t at = 0; at < a->paths.len && !err;) {
+		uint32_t len;
+
+		memcpy(&len, a->paths.bytes + at, sizeof(len));
+		at += sizeof(len);
+		err = remove_node(a, shm_tree_get(a->tree, a->paths.bytes + at, len));
+		at += len;
 	}
 	if (!err)
 		shm_session_remove(a->tree, s, a->header.zxid);
@@ -382,4 +391,5 @@ void wtr_apply_fini(struct wtr_apply *a)
 {
 	wtr_buf_fini(&a->events);
 	wtr_buf_fini(&a->reply);
+	wtr_buf_fini(&a->paths);
 }

@@ -1,0 +1,403 @@
+#include "writer/loop.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "shm/wake.h"
+#include "writer/snap_policy.h"
+
+enum {
+	TAKE_MAX = 512,        /* records of one worker per turn */
+	RECLAIM_MAX = 512,     /* objects per turn */
+	STALL_MS = 500,        /* a turn that comes this much late: we did not run */
+	AWAY_MS = 2000,        /* a worker whose turn lasts that long does not run */
+	STUCK_MS = 5000,       /* a full ring that nobody empties */
+	NOP_MS = 10,           /* at most one DOWN_NOP in that time */
+	RECLAIM_WAIT_MS = 20,  /* look again whether readers have gone on */
+	EXIT_EVENTFD = 1,
+};
+
+/* --- telling ----------------------------------------------------------------------------- */
+
+/* Move core.out into the commit ring. False: there was no room for all. */
+static bool flush(struct wtr_loop *l)
+{
+	struct wtr_buf *out = &l->core.out;
+
+	while (l->out_done < out->len) {
+		uint8_t *frame = out->bytes + l->out_done;
+		struct msg_down head;
+		uint32_t len;
+
+		memcpy(&len, frame, sizeof(len));
+		memcpy(&head, frame + 8, sizeof(head));
+		if (shm_commit_appendv(&l->tx, &(struct iovec){frame + 8, len}, 1))
+			return false;
+		l->out_done += 8 + ((len + 7) & ~7u);
+		l->unpublished = true;
+		if (head.kind == DOWN_TXN)
+			l->told_zxid = head.zxid;
+		if (head.kind == DOWN_REPORT)
+			l->wake_all = true;
+	}
+	out->len = l->out_done = 0;
+	return true;
+}
+
+static void publish(struct wtr_loop *l)
+{
+	if (!l->unpublished)
+		return;
+	shm_commit_publish(&l->tx, l->told_zxid);
+	shm_tree_published(l->tree, l->told_zxid, l->tx.head);
+	shm_wake_workers(l->heritage, l->wake_all);
+	l->unpublished = l->wake_all = false;
+}
+
+/* The ring is full: publish, wake everybody; after a while the one who lags most has to go. */
+static void make_room(struct wtr_loop *l)
+{
+	uint64_t behind;
+	int lag;
+
+	l->wake_all = true;
+	publish(l);
+	shm_wake_workers(l->heritage, 1);
+	if (!l->stuck_ms)
+		l->stuck_ms = l->turn_ms;
+	if (l->turn_ms - l->stuck_ms < STUCK_MS)
+		return;
+	l->stuck_ms = l->turn_ms;
+	lag = shm_commit_laggard(&l->tx, &behind);
+	if (lag < 0)
+		return;
+	LOG_W("worker %d is %llu bytes behind and does not move: to be killed", lag,
+	      (unsigned long long)behind);
+	atomic_store(&l->board->reader[lag].kill, atomic_load(&l->board->reader[lag].incarnation));
+	shm_wake_supervisor(l->heritage);
+}
+
+/* Tell all that the core has to say. False: the ring is full. */
+static bool tell(struct wtr_loop *l)
+{
+	if (!flush(l)) {
+		make_room(l);
+		return false;
+	}
+	l->stuck_ms = 0;
+	publish(l);
+	return true;
+}
+
+static void down(struct wtr_loop *l, enum msg_down_kind kind, int32_t xid)
+{
+	struct msg_down head = {.kind = (uint8_t)kind,
+				.worker = MSG_NO_WORKER,
+				.zxid = l->told_zxid,
+				.xid = xid};
+
+	wtr_core_down(&l->core, &head, NULL, 0);
+}
+
+/* --- applying ---------------------------------------------------------------------------- */
+
+static void count_commit(struct wtr_loop *l)
+{
+	if (l->at_log && l->at_log->begun_us)
+		hist_record(&l->board->stats.commit_us, clock_mono_us() - l->at_log->begun_us);
+	l->at_log = NULL;
+}
+
+/* True: something was done. */
+static bool apply(struct wtr_loop *l)
+{
+	int64_t durable = wtr_log_durable(&l->log);
+	bool more = true, done = false;
+
+	if (durable > l->core.zab.durable_zxid)
+		wtr_core_durable(&l->core, durable);
+	if (l->core.applied_zxid == l->core.zab.commit_zxid)
+		return false;
+	while (more) {
+		if (!tell(l))
+			return done;
+		more = wtr_core_apply(&l->core);
+		done = true;
+	}
+	tell(l);
+	count_commit(l);
+	return done;
+}
+
+/* The predecessor's tail, then the new epoch. True: something was done. */
+static bool come_into_service(struct wtr_loop *l)
+{
+	uint32_t epoch;
+
+	while (l->tail_done < l->tail_len) {
+		uint32_t len;
+
+		if (l->core.out.len > WTR_OUT_BYTES && !tell(l))
+			return false;
+		memcpy(&len, l->tail + l->tail_done, sizeof(len));
+		l->tail_done += sizeof(len);
+		CHECK(wtr_core_replay(&l->core, l->tail + l->tail_done, len) == 0);
+		l->tail_done += len;
+	}
+	epoch = atomic_load(&l->board->writer_epoch) + 1;
+	/* All is told before the epoch is: workers send again what is still unanswered. */
+	if (!tell(l))
+		return false;
+	wtr_core_serve(&l->core, epoch);
+	atomic_store(&l->board->writer_epoch, epoch);
+	down(l, DOWN_EPOCH, (int32_t)epoch);
+	l->wake_all = true;
+	atomic_store(&l->board->in_service, 1);
+	l->in_service = true;
+	tell(l);
+	shm_wake_supervisor(l->heritage);
+	return true;
+}
+
+/* --- taking ------------------------------------------------------------------------------ */
+
+static void give_up_on(struct wtr_loop *l, unsigned i, const char *why)
+{
+	struct wtr_worker *w = &l->worker[i];
+
+	LOG_E("worker %u: %s: to be killed", i, why);
+	w->broken = true;
+	atomic_store(&l->board->reader[i].kill, w->incarnation);
+	shm_wake_supervisor(l->heritage);
+}
+
+/* Did this worker die, or does it stand still? */
+static void watch_worker(struct wtr_loop *l, unsigned i)
+{
+	struct wtr_worker *w = &l->worker[i];
+	const struct shm_seat *seat = l->heritage->seat[i];
+	uint32_t incarnation = atomic_load(&l->board->reader[i].incarnation);
+	uint32_t turn = atomic_load_explicit(&seat->turn_ms, memory_order_relaxed);
+	bool away;
+
+	if (incarnation != w->incarnation) {
+		wtr_core_worker_died(&l->core, (uint16_t)i);
+		shm_ring_rx_attach(&w->ring, l->heritage, i);
+		w->incarnation = incarnation;
+		w->broken = false;
+	}
+	if (turn != w->turn_ms || atomic_load(&seat->sleeping)) {
+		w->turn_ms = turn;
+		w->turn_seen_ms = l->turn_ms;
+	}
+	away = atomic_load(&l->board->reader[i].pid) <= 0 || l->turn_ms - w->turn_seen_ms > AWAY_MS;
+	wtr_sessions_worker(&l->core.sessions, i, away);
+}
+
+/* True: something was taken. */
+static bool take_from(struct wtr_loop *l, unsigned i)
+{
+	struct wtr_worker *w = &l->worker[i];
+	bool taken = false;
+
+	for (int n = 0; n < TAKE_MAX && !w->broken && wtr_core_ready(&l->core); n++) {
+		int64_t len = shm_ring_pop(&w->ring, l->record, l->record_cap);
+
+		if (!len)
+			break;
+		taken = true;
+		if (len < 0)
+			give_up_on(l, i, "its ring can't be");
+		else if (wtr_core_request(&l->core, (uint16_t)i, l->record, (uint32_t)len))
+			give_up_on(l, i, "it sent what can't be");
+		if (l->core.out.len > WTR_OUT_BYTES)
+			break;
+	}
+	if (taken && !w->broken)
+		shm_ring_consumed(&w->ring);
+	return taken;
+}
+
+static bool take(struct wtr_loop *l)
+{
+	bool taken = false;
+
+	l->core.log_full = atomic_load(&l->helper.no_room) || atomic_load(&l->log.full);
+	if (l->core.out.len > WTR_OUT_BYTES)
+		return false;
+	for (unsigned i = 0; i < l->board->n_workers; i++)
+		taken = take_from(l, i) || taken;
+	if (taken && l->core.fill && l->core.fill->n && !l->core.fill->begun_us)
+		l->core.fill->begun_us = clock_mono_us();
+	return taken;
+}
+
+static bool hand_over(struct wtr_loop *l)
+{
+	struct wtr_batch *b;
+
+	/* Answers that need no log are told before anything later is logged. */
+	if (wtr_log_busy(&l->log) || l->core.out.len)
+		return false;
+	b = wtr_core_take(&l->core);
+	if (!b)
+		return false;
+	l->at_log = b;
+	wtr_log_give(&l->log, b);
+	return true;
+}
+
+/* --- the rest ---------------------------------------------------------------------------- */
+
+static void reclaim(struct wtr_loop *l)
+{
+	bool wants_head = false;
+
+	shm_tree_reclaim(l->tree, shm_readers_min(l->heritage), RECLAIM_MAX, &wants_head);
+	if (!wants_head || l->turn_ms < l->nop_ms || l->core.out.len)
+		return;
+	l->nop_ms = l->turn_ms + NOP_MS;
+	down(l, DOWN_NOP, 0);
+	tell(l);
+}
+
+#define SET(field_, value_)                                                                        \
+	atomic_store_explicit(&stats->field_, (int64_t)(value_), memory_order_relaxed)
+
+static void show(struct wtr_loop *l)
+{
+	struct shm_writer_stats *stats = &l->board->stats;
+	struct wtr_core *c = &l->core;
+
+	SET(node_count, shm_tree_count(l->tree));
+	SET(ephemeral_count, shm_tree_ephemerals(l->tree));
+	SET(data_bytes, shm_tree_data_bytes(l->tree));
+	SET(session_count, c->sessions.table.count);
+	SET(outstanding, wtr_core_outstanding(c));
+	SET(heap_used, shm_tree_used(l->tree));
+	SET(retired_bytes, shm_tree_retired_bytes(l->tree));
+	SET(txns, c->txns);
+	SET(txn_bytes, c->txn_bytes);
+	SET(log_bytes, sto_log_bytes_since_open(l->log.log));
+	SET(refused, c->refused);
+	SET(digest_zxid, l->told_zxid);
+	SET(digest, shm_tree_digest(l->tree));
+}
+
+static bool rings_are_empty(const struct wtr_loop *l)
+{
+	for (unsigned i = 0; i < l->board->n_workers; i++) {
+		const struct wtr_worker *w = &l->worker[i];
+		uint64_t head = atomic_load_explicit(&l->heritage->seat[i]->up_head,
+						     memory_order_acquire);
+
+		if (atomic_load(&l->board->reader[i].incarnation) != w->incarnation)
+			return false;
+		if (!w->broken && head != w->ring.tail)
+			return false;
+	}
+	return true;
+}
+
+/* Is there something that a turn could do now? Looked at with the sleeping flag up. */
+static bool has_work(const struct wtr_loop *l)
+{
+	if (atomic_load(&l->board->stopping) ||
+	    wtr_log_durable(&l->log) > l->core.zab.durable_zxid)
+		return true;
+	if (!wtr_log_busy(&l->log) && l->core.fill && l->core.fill->n)
+		return true;
+	return wtr_core_ready(&l->core) && !rings_are_empty(l);
+}
+
+static int sleep_ms(const struct wtr_loop *l)
+{
+	uint64_t until = wtr_core_deadline_ms(&l->core), now = l->turn_ms;
+	uint64_t ms = until > now ? until - now : 0;
+
+	if (shm_tree_retired_bytes(l->tree) && ms > RECLAIM_WAIT_MS)
+		ms = RECLAIM_WAIT_MS;
+	if (l->core.out.len && ms > 1) /* the commit ring is full */
+		ms = 1;
+	return ms > 1000 ? 1000 : (int)ms;
+}
+
+static void rest(struct wtr_loop *l)
+{
+	struct epoll_event event;
+	int ms;
+
+	shm_sleep_begin(&l->board->writer_sleeping);
+	ms = has_work(l) ? 0 : sleep_ms(l);
+	if (ms) {
+		l->expected_ms = l->turn_ms + (uint64_t)ms;
+		if (epoll_wait(l->epoll, &event, 1, ms) > 0)
+			shm_wake_drain(l->heritage->wake_writer);
+	}
+	shm_sleep_end(&l->board->writer_sleeping);
+}
+
+static void begin_turn(struct wtr_loop *l)
+{
+	uint64_t now = clock_mono_ms();
+
+	atomic_store_explicit(&l->board->writer_turn_ms, (uint32_t)now | 1, memory_order_relaxed);
+	l->turn_ms = now;
+	for (unsigned i = 0; i < l->board->n_workers; i++)
+		watch_worker(l, i);
+	if (wtr_core_ready(&l->core) && l->in_service)
+		wtr_core_tick(&l->core, now, clock_wall_ms(), now <= l->expected_ms + STALL_MS);
+	l->expected_ms = now;
+}
+
+static int open_epoll(struct wtr_loop *l)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	l->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (l->epoll < 0)
+		return -errno;
+	return epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->heritage->wake_writer, &event) ? -errno : 0;
+}
+
+/* What is at the disk is finished and told; what is not there yet never was accepted. */
+static void finish(struct wtr_loop *l)
+{
+	wtr_log_stop(&l->log);
+	apply(l);
+}
+
+int wtr_loop_run(struct wtr_loop *l)
+{
+	int err = open_epoll(l);
+
+	if (err) {
+		LOG_E("epoll: %s", strerror(-err));
+		return EXIT_EVENTFD;
+	}
+	l->expected_ms = clock_mono_ms();
+	while (!atomic_load(&l->board->stopping)) {
+		bool busy;
+
+		begin_turn(l);
+		if (!l->in_service && !come_into_service(l)) {
+			rest(l);
+			continue;
+		}
+		busy = apply(l);
+		busy = take(l) || busy;
+		busy = (tell(l) && hand_over(l)) || busy;
+		reclaim(l);
+		wtr_snap_policy(l);
+		show(l);
+		if (!busy)
+			rest(l);
+	}
+	finish(l);
+	close(l->epoll);
+	return 0;
+}

@@ -1,0 +1,63 @@
+/*
+ * loop.h - the writer's turn: where what the core decides meets the world
+ *
+ * A turn: apply what became durable; tell it (commit ring, publish, wake); take requests from the
+ * up rings, a bounded number from each worker; publish the answers that need no log; hand the next
+ * batch to the log thread; reclaim a bounded number of retired objects; sleep if nothing is left.
+ * Nothing is decided here that the core could decide.
+ *
+ * Back-pressure: when the core is full, or the commit ring is, requests stay in the up rings. A
+ * worker that does not move while the commit ring is full is given to the supervisor to be killed.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shm/board.h"
+#include "shm/commit.h"
+#include "shm/ring.h"
+#include "writer/core.h"
+#include "writer/helper.h"
+#include "writer/log_thread.h"
+
+/* What the loop remembers of a worker. */
+struct wtr_worker {
+	struct shm_ring_rx ring;
+	uint32_t incarnation, turn_ms;
+	uint64_t turn_seen_ms; /* when turn_ms was first seen */
+	bool broken;           /* its ring can't be; waiting for its successor */
+};
+
+struct wtr_loop {
+	const struct shm_heritage *heritage;
+	struct shm_board *board;
+	struct shm_tree *tree;
+	struct wtr_core core;
+	struct wtr_log log;
+	struct wtr_helper helper;
+	struct shm_commit_tx tx;
+	struct wtr_worker worker[CONF_WORKERS_MAX];
+	uint8_t *record; /* a record of an up ring, copied out */
+	uint32_t record_cap;
+
+	const uint8_t *tail; /* entries that a predecessor logged and nobody may have seen */
+	size_t tail_len, tail_done;
+	bool in_service;
+
+	size_t out_done;        /* bytes of core.out that are in the ring */
+	int64_t told_zxid;      /* of the last DOWN_TXN there */
+	bool unpublished;       /* the ring has records behind the published head */
+	bool wake_all;          /* a record among them is for idle workers too */
+	uint64_t stuck_ms;      /* since when the ring has had no room; 0: it has */
+	uint64_t turn_ms, expected_ms, nop_ms;
+	struct wtr_batch *at_log;
+
+	/* Snapshots: when the next one is due, and the one that is being made. */
+	uint64_t snap_txns, snap_bytes, snap_retry_ms;
+	uint32_t snap_asked;
+	int epoll;
+};
+
+/* Serve until board->stopping. The exit status. */
+int wtr_loop_run(struct wtr_loop *l);

@@ -1,0 +1,147 @@
+#include "writer/main.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "shm/wake.h"
+#include "writer/loop.h"
+#include "writer/recovery.h"
+#include "writer/snap_policy.h"
+
+enum { EXIT_UNEXPECTED = 1, EXIT_DATA = 3, EXIT_STORAGE = 10 };
+
+/*
+ * Readers may have seen everything up to settled_zxid, and what is behind it perhaps: the tree is
+ * built to exactly there (V2), the rest is told through the ring.
+ */
+static int recover(struct wtr_recovery *r, const struct shm_heritage *h)
+{
+	bool first = !atomic_load(&h->board->gen);
+	int64_t settled = atomic_load(&h->board->settled_zxid);
+	int err = wtr_recover(r, h->conf, h->region_gen, h->board->commit_size,
+			      first ? INT64_MAX : settled);
+
+	if (err)
+		return err == -ENOMEM ? EXIT_UNEXPECTED : EXIT_DATA;
+	if (first || r->tree_zxid == settled)
+		return 0;
+	log_always(LOG_ERROR,
+		   "recovery zxid=0x%llx, but readers have seen 0x%llx: acknowledged writes are "
+		   "missing on the disk; nothing more is served",
+		   (unsigned long long)r->tree_zxid, (unsigned long long)settled);
+	return EXIT_DATA;
+}
+
+static int open_log(struct sto_log **log, const struct wtr_recovery *r)
+{
+	const struct conf *conf = r->conf;
+	static struct sto_log_options options;
+	int64_t last = r->tree_zxid > r->found.last_zxid ? r->tree_zxid : r->found.last_zxid;
+	int err;
+
+	options = (struct sto_log_options){conf->segment_size, conf->force_sync, conf->force_sync};
+	err = sto_log_open(log, &sto_fs_posix, r->log_dir, last, &options);
+	if (!err)
+		return 0;
+	log_always(LOG_ERROR, "log dir=%s: %s", r->log_dir, strerror(-err));
+	return EXIT_STORAGE;
+}
+
+static int init_core(struct wtr_loop *l, const struct wtr_recovery *r)
+{
+	uint32_t max = shm_commit_record_max(l->board->commit_size);
+	int err = wtr_core_init(&l->core, r->conf, r->tree, r->tree_zxid, l->board->n_workers, max,
+				clock_mono_ms(), clock_wall_ms());
+
+	if (err)
+		return err;
+	for (unsigned i = 0; i < l->board->n_workers; i++) {
+		l->core.sessions.heard[i] = l->heritage->seat[i]->heard;
+		l->worker[i].incarnation = atomic_load(&l->board->reader[i].incarnation);
+		shm_ring_rx_attach(&l->worker[i].ring, l->heritage, i);
+	}
+	l->record_cap = shm_ring_record_max(l->board->up_size);
+	l->record = malloc(l->record_cap);
+	return l->record ? 0 : -ENOMEM;
+}
+
+/* Let readers have the tree as it is. From here on changes wait for readers. */
+static void publish_generation(struct wtr_loop *l, const struct wtr_recovery *r)
+{
+	struct msg_down nop = {.kind = DOWN_NOP,
+			       .worker = MSG_NO_WORKER,
+			       .zxid = r->tree_zxid,
+			       .xid = (int32_t)r->gen};
+	struct iovec iov = {&nop, sizeof(nop)};
+
+	l->told_zxid = r->tree_zxid;
+	shm_commit_tx_attach(&l->tx, l->heritage);
+	/* A predecessor may have left the ring full; its readers are awake and empty it. */
+	while (shm_commit_appendv(&l->tx, &iov, 1) == -EAGAIN)
+		shm_wake_workers(l->heritage, 1);
+	shm_tree_published(l->tree, r->tree_zxid, l->tx.head);
+	atomic_store(&l->board->gen, r->gen);
+	shm_commit_publish(&l->tx, r->tree_zxid);
+	shm_wake_workers(l->heritage, 1);
+	shm_wake_supervisor(l->heritage);
+}
+
+static int serve(struct wtr_loop *l, struct wtr_recovery *r, struct sto_log *log, uint64_t from_ms)
+{
+	int status;
+
+	l->tail = r->tail.bytes;
+	l->tail_len = r->tail.len;
+	l->helper = (struct wtr_helper){.heritage = l->heritage,
+					.tree = l->tree,
+					.log = log,
+					.snap_dir = r->snap_dir,
+					.log_dir = r->log_dir};
+	if (wtr_log_start(&l->log, log, l->heritage, r->tree_zxid) ||
+	    wtr_helper_start(&l->helper)) {
+		log_always(LOG_ERROR, "threads can't be started");
+		return EXIT_UNEXPECTED;
+	}
+	publish_generation(l, r);
+	wtr_snap_schedule(l);
+	atomic_store(&l->board->stats.heap_max, (int64_t)r->conf->heap_max);
+	atomic_store(&l->board->stats.start_wall_ms, clock_wall_ms());
+	atomic_store(&l->board->stats.recovered_ms, (int64_t)(clock_mono_ms() - from_ms));
+	LOG_I("serving zxid=0x%llx nodes=%lld sessions=%u tail=%zu took_ms=%llu",
+	      (unsigned long long)r->tree_zxid, (long long)shm_tree_count(l->tree),
+	      shm_session_count(l->tree), r->tail.len,
+	      (unsigned long long)(clock_mono_ms() - from_ms));
+	status = wtr_loop_run(l);
+	wtr_helper_stop(&l->helper);
+	return status;
+}
+
+int writer_main(const struct shm_heritage *h)
+{
+	static struct wtr_recovery recovery;
+	static struct wtr_loop loop;
+	uint64_t from_ms = clock_mono_ms();
+	struct sto_log *log;
+	int status;
+
+	log_set_role("writer");
+	atomic_store(&h->board->writer_turn_ms, 0);
+	status = recover(&recovery, h);
+	if (status)
+		return status;
+	loop = (struct wtr_loop){.heritage = h, .board = h->board, .tree = recovery.tree};
+	if (init_core(&loop, &recovery)) {
+		log_always(LOG_ERROR, "no memory");
+		return EXIT_UNEXPECTED;
+	}
+	status = open_log(&log, &recovery);
+	if (!status)
+		status = serve(&loop, &recovery, log, from_ms);
+	if (!status && sto_log_close(log))
+		status = EXIT_STORAGE;
+	wtr_recovery_fini(&recovery);
+	return status;
+}

@@ -1,0 +1,172 @@
+#include "writer/recovery.h"
+
+#include <errno.h>
+
+#include "base/log.h"
+#include "storage/import.h"
+#include "writer/snapshot.h"
+
+static int begin(void *self, const struct sto_snap_head *head)
+{
+	struct wtr_recovery *r = self;
+	int err = shm_tree_new(&r->tree, r->gen, r->conf->heap_max);
+
+	if (err)
+		return err;
+	shm_tree_set_digest(r->tree, r->conf->digest_enabled);
+	shm_tree_set_ring(r->tree, r->commit_size);
+	if (head->nodes)
+		shm_tree_presize(r->tree, head->nodes);
+	r->tail.len = 0;
+	r->last_entry_zxid = head->zxid;
+	wtr_quota_fini(&r->quota);
+	err = wtr_quota_init(&r->quota, r->tree);
+	r->apply.tree = r->tree;
+	r->apply.quota = &r->quota;
+	return err;
+}
+
+static int session(void *self, int64_t id, int32_t timeout_ms)
+{
+	struct wtr_recovery *r = self;
+	struct shm_session *s;
+	int err = shm_session_add(r->tree, id, timeout_ms, 0, &s);
+
+	return err == -EEXIST ? 0 : err;
+}
+
+static int node(void *self, const struct sto_snap_node *n)
+{
+	struct wtr_recovery *r = self;
+	int64_t acl = SHM_ACL_NONE;
+	int err;
+
+	if (n->acl_len)
+		acl = shm_acl_intern(r->tree, n->acl, n->acl_len);
+	if (acl < 0)
+		return (int)acl;
+	err = shm_tree_load(r->tree,
+			    &(struct shm_loaded){.path = n->path,
+						 .path_len = n->path_len,
+						 .data_len = n->data_len,
+						 .data = n->data,
+						 .acl = (uint32_t)acl,
+						 .version = n->version,
+						 .cversion = n->cversion,
+						 .aversion = n->aversion,
+						 .owner = n->owner,
+						 .czxid = n->czxid,
+						 .mzxid = n->mzxid,
+						 .ctime = n->ctime,
+						 .mtime = n->mtime,
+						 .pzxid = n->pzxid});
+	if (err)
+		shm_acl_release(r->tree, (uint32_t)acl);
+	return err;
+}
+
+static int loaded(void *self, const struct sto_snap_head *head)
+{
+	struct wtr_recovery *r = self;
+	int err = shm_tree_initial(r->tree);
+
+	if (!err)
+		err = shm_tree_loaded(r->tree, head->zxid);
+	if (err)
+		return err;
+	if (head->digest && shm_tree_digest(r->tree) &&
+	    head->digest != shm_tree_digest(r->tree) && !r->apply.imported)
+		LOG_E("snapshot zxid=0x%llx: digest is 0x%llx, was 0x%llx when written",
+		      (unsigned long long)head->zxid,
+		      (unsigned long long)shm_tree_digest(r->tree),
+		      (unsigned long long)head->digest);
+	wtr_quota_recount(&r->quota, head->zxid);
+	return 0;
+}
+
+static int txn(void *self, int64_t zxid, const uint8_t *entry, uint32_t len)
+{
+	struct wtr_recovery *r = self;
+	int err;
+
+	r->last_entry_zxid = zxid;
+	if (zxid > r->limit) {
+		wtr_buf_put(&r->tail, &len, sizeof(len));
+		wtr_buf_put(&r->tail, entry, len);
+		return 0;
+	}
+	err = wtr_apply(&r->apply, entry, len);
+	if (err == -EBADMSG)
+		LOG_E("log zxid=0x%llx type=%d does not fit the tree before it",
+		      (unsigned long long)zxid, r->apply.header.type);
+	return err;
+}
+
+/* ZooKeeper's own files: read, then written down as a snapshot before anything else happens. */
+static int import(struct wtr_recovery *r, const struct sto_sink *sink)
+{
+	int err;
+
+	r->apply.imported = r->imported = true;
+	r->limit = INT64_MAX;
+	err = sto_import(&sto_fs_posix, r->snap_dir, r->log_dir, sink, &r->found);
+	if (err)
+		return err;
+	err = wtr_snapshot_write(r->tree, shm_tree_zxid(r->tree), &sto_fs_posix, r->snap_dir, NULL,
+				 NULL);
+	if (!err)
+		LOG_I("import zxid=0x%llx nodes=%lld: ZooKeeper's files are read, and left alone",
+		      (unsigned long long)shm_tree_zxid(r->tree),
+		      (long long)shm_tree_count(r->tree));
+	return err;
+}
+
+static int read_all(struct wtr_recovery *r)
+{
+	const struct sto_sink sink = {r, begin, session, node, loaded, txn};
+	int wanted = sto_import_wanted(&sto_fs_posix, r->snap_dir, r->log_dir);
+
+	if (wanted < 0)
+		return wanted;
+	if (wanted)
+		return import(r, &sink);
+	return sto_recover(&sto_fs_posix, r->snap_dir, r->log_dir, false, &sink, &r->found);
+}
+
+int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, uint64_t commit_size,
+		int64_t limit)
+{
+	int err;
+
+	memset(r, 0, sizeof(*r));
+	r->conf = conf;
+	r->gen = gen;
+	r->limit = limit;
+	r->commit_size = commit_size;
+	r->apply.digests = conf->digest_enabled;
+	err = sto_dir_make(conf->data_dir, r->snap_dir, sizeof(r->snap_dir));
+	if (!err)
+		err = sto_dir_make(conf->data_log_dir, r->log_dir, sizeof(r->log_dir));
+	if (!err)
+		err = read_all(r);
+	if (*r->found.message)
+		log_always(err ? LOG_ERROR : LOG_WARNING, "recovery: %s", r->found.message);
+	if (err) {
+		log_always(LOG_ERROR, "recovery dataDir=%s: %s; nothing is served", conf->data_dir,
+			   strerror(-err));
+		return err;
+	}
+	if (r->apply.digest_differs)
+		LOG_E("recovery: the digest of the tree differs from the logged one after %d "
+		      "transactions",
+		      r->apply.digest_differs);
+	r->tree_zxid = shm_tree_zxid(r->tree);
+	return 0;
+}
+
+void wtr_recovery_fini(struct wtr_recovery *r)
+{
+	wtr_buf_fini(&r->tail);
+	wtr_apply_fini(&r->apply);
+	wtr_quota_fini(&r->quota);
+}

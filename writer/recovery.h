@@ -1,0 +1,47 @@
+/*
+ * recovery.h - from the data directories to a tree that may be published
+ *
+ * The newest good snapshot and the log behind it go into a fresh tree, in bulk, up to `limit`: what
+ * a predecessor has surely published (board->settled_zxid). Later entries were logged, hence are
+ * committed, but perhaps nobody was told of them: they are kept as they are, for the loop to apply
+ * and tell through the commit ring (V1, V2). A directory of Apache ZooKeeper is imported and
+ * written down as a snapshot of ours before anything is served.
+ *
+ * Runs in: writer, before it serves.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+#include "shm/tree.h"
+#include "storage/recover.h"
+#include "writer/apply.h"
+#include "writer/buf.h"
+
+enum { WTR_DIR_MAX = 4096 };
+
+struct wtr_recovery {
+	const struct conf *conf;
+	uint32_t gen; /* region to build in */
+	int64_t limit;
+	char snap_dir[WTR_DIR_MAX], log_dir[WTR_DIR_MAX];
+	struct shm_tree *tree;
+	struct wtr_buf tail; /* entries after `limit`: u32 length, bytes */
+	int64_t tree_zxid;   /* the tree is as of this */
+	struct sto_recovered found;
+	bool imported;
+	/* Between the calls of the sink. */
+	struct wtr_apply apply;
+	struct wtr_quota quota;
+	int64_t last_entry_zxid;
+	uint64_t commit_size;
+};
+
+/* limit: INT64_MAX when nothing was ever published. 0 or -errno, after a line in the log. */
+int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, uint64_t commit_size,
+		int64_t limit);
+
+/* Frees all but the tree. */
+void wtr_recovery_fini(struct wtr_recovery *r);

@@ -1,0 +1,80 @@
+#include "writer/snap_policy.h"
+
+#include <sys/random.h>
+
+#include "base/log.h"
+#include "shm/wake.h"
+#include "writer/loop.h"
+
+enum { RETRY_MS = 60000, RETAINED_SHARE = 4 };
+
+/* Between half and all of n. */
+static uint64_t randomized(uint64_t n)
+{
+	uint64_t random = 0;
+
+	/* Without random bytes it is the half: only the spreading is lost. */
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+		random = 0;
+	return n / 2 + (n > 1 ? random % (n / 2) : 0);
+}
+
+void wtr_snap_schedule(struct wtr_loop *l)
+{
+	const struct conf *conf = l->heritage->conf;
+
+	l->snap_txns = l->core.txns + randomized(conf->snap_count);
+	l->snap_bytes = conf->snap_size_limit
+			    ? l->core.txn_bytes + randomized(conf->snap_size_limit)
+			    : UINT64_MAX;
+}
+
+static void ended(struct wtr_loop *l)
+{
+	struct shm_writer_stats *stats = &l->board->stats;
+	int status = atomic_load(&l->board->snap_status);
+
+	l->snap_asked = 0;
+	if (!status) {
+		atomic_fetch_add_explicit(&stats->snapshots, 1, memory_order_relaxed);
+		wtr_log_roll(&l->log);
+		wtr_helper_purge(&l->helper);
+		return;
+	}
+	atomic_fetch_add_explicit(&stats->snapshots_failed, 1, memory_order_relaxed);
+	LOG_W("snapshot failed, status=%d; next try in a minute", status);
+	l->snap_retry_ms = l->turn_ms + RETRY_MS;
+	l->snap_txns = l->core.txns;
+}
+
+static void bound_retained(struct wtr_loop *l)
+{
+	struct shm_reader *reader = &l->board->reader[l->board->n_workers];
+	uint32_t incarnation = atomic_load(&reader->incarnation);
+
+	if (shm_tree_retired_bytes(l->tree) < l->heritage->conf->heap_max / RETAINED_SHARE ||
+	    atomic_load(&reader->kill) == incarnation)
+		return;
+	LOG_W("snapshot holds %llu bytes of old versions: to be killed",
+	      (unsigned long long)shm_tree_retired_bytes(l->tree));
+	atomic_store(&reader->kill, incarnation);
+	shm_wake_supervisor(l->heritage);
+}
+
+void wtr_snap_policy(struct wtr_loop *l)
+{
+	if (l->snap_asked) {
+		if (atomic_load(&l->board->snap_done) == l->snap_asked)
+			ended(l);
+		else
+			bound_retained(l);
+		return;
+	}
+	if ((l->core.txns < l->snap_txns && l->core.txn_bytes < l->snap_bytes) ||
+	    l->turn_ms < l->snap_retry_ms)
+		return;
+	wtr_snap_schedule(l);
+	l->snap_asked = atomic_load(&l->board->snap_wanted) + 1;
+	atomic_store(&l->board->snap_wanted, l->snap_asked);
+	shm_wake_supervisor(l->heritage);
+}
