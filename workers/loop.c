@@ -339,7 +339,7 @@ static void turn(struct worker *w)
 			wrk_regions(w);
 	wrk_turn_begin(w);
 	for (int i = 0; i < n; i++)
-		if (events[i].data.u64 < WRK_WAKE)
+		if (events[i].data.u64 < WRK_WAKE || events[i].data.u64 >= WRK_LISTENER)
 			serve(w, &events[i]);
 	timers(w);
 	wrk_turn_end(w);

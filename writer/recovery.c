@@ -6,6 +6,10 @@
 #include "storage/import.h"
 #include "writer/snapshot.h"
 
+/* Until storage/import.c is there. */
+#pragma weak sto_import_wanted
+#pragma weak sto_import
+
 static int begin(void *self, const struct sto_snap_head *head)
 {
 	struct wtr_recovery *r = self;
@@ -124,7 +128,8 @@ static int import(struct wtr_recovery *r, const struct sto_sink *sink)
 static int read_all(struct wtr_recovery *r)
 {
 	const struct sto_sink sink = {r, begin, session, node, loaded, txn};
-	int wanted = sto_import_wanted(&sto_fs_posix, r->snap_dir, r->log_dir);
+	int wanted =
+	    sto_import_wanted ? sto_import_wanted(&sto_fs_posix, r->snap_dir, r->log_dir) : 0;
 
 	if (wanted < 0)
 		return wanted;
