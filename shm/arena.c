@@ -1,9 +1,24 @@
+/*
+ * arena.c - three ways to hand out memory behind shm_alloc() and shm_free()
+ *
+ * In a region it is jemalloc's, over hooks that take extents from the region one after the other:
+ * one arena and one explicit cache, made by the writer after the fork, its metadata in private
+ * memory, so that nothing but objects lies in the region. Extents are never given back: the
+ * region's seal forbids it. Where jemalloc is left out (sanitizers bring their own allocator),
+ * free lists do. Nothing else may ever call jemalloc with memory of the region: a block that went
+ * to another cache would come back from malloc() as shared memory.
+ */
 #include "shm/arena.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#ifndef SHM_ARENA_MALLOC
+#include <jemalloc/jemalloc.h>
+#endif
 
 #include "base/check.h"
 
@@ -25,28 +40,18 @@ static size_t private_head(size_t size)
 	return size >= SHM_ARENA_SMALL ? 64 : 16;
 }
 
-/* Free lists: one for each 16 bytes, then one for each power of two. */
-static unsigned list_of(size_t size, size_t *rounded)
-{
-	if (size <= SHM_ARENA_SMALL) {
-		*rounded = (size + 15) & ~(size_t)15;
-		return (unsigned)(*rounded / 16);
-	}
-	unsigned log = 64 - (unsigned)__builtin_clzl(size - 1);
+static int jemalloc_open(struct shm_arena *a);
 
-	*rounded = (size_t)1 << log;
-	return SHM_ARENA_SMALL / 16 + log - 12;
-}
-
-void shm_arena_init_region(struct shm_arena *a, uint8_t *base, uint64_t bytes, uint8_t *start)
+int shm_arena_init_region(struct shm_arena *a, uint8_t *base, uint64_t bytes, uint8_t *start)
 {
 	memset(a, 0, sizeof(*a));
-	a->kind = SHM_ARENA_LISTS_KIND;
+	a->kind = SHM_ARENA_REGION;
 	a->base = base;
 	a->end = base + bytes;
 	a->next = (uint8_t *)(((uintptr_t)start + 63) & ~(uintptr_t)63);
-	a->limit = bytes;
+	a->limit = bytes - bytes / 8; /* the rest is for what lies idle between blocks */
 	a->ready = (uint8_t *)((uintptr_t)base & ~(uintptr_t)(GRANULE - 1));
+	return jemalloc_open(a);
 }
 
 /* One page of 2 MiB: the kernel wants it touched before it collapses it. */
@@ -141,37 +146,178 @@ void shm_arena_fini_private(struct shm_arena *a)
 	a->all = NULL;
 }
 
-static void *list_alloc(struct shm_arena *a, unsigned list, size_t rounded)
+/* The next bytes of the region that nobody had; align: a power of two. NULL: the end. */
+static uint8_t *bump(struct shm_arena *a, size_t bytes, size_t align)
 {
-	struct shm_block *b = a->list[list];
+	uint8_t *at = (uint8_t *)(((uintptr_t)a->next + align - 1) & ~(uintptr_t)(align - 1));
 
-	if (b) {
-		a->list[list] = b->next;
-		return b;
-	}
-	uint8_t *at = a->next;
-
-	if (rounded >= SHM_ARENA_SMALL)
-		at = (uint8_t *)(((uintptr_t)at + 63) & ~(uintptr_t)63);
-	if (rounded > (size_t)(a->end - at))
+	if (at > a->end || bytes > (size_t)(a->end - at))
 		return NULL;
-	if (at + rounded > __atomic_load_n(&a->ready, __ATOMIC_RELAXED))
-		make_up_to(a, at + rounded);
-	__atomic_store_n(&a->next, at + rounded, __ATOMIC_RELAXED);
+	if (at + bytes > __atomic_load_n(&a->ready, __ATOMIC_RELAXED))
+		make_up_to(a, at + bytes);
+	__atomic_store_n(&a->next, at + bytes, __ATOMIC_RELAXED);
 	return at;
 }
 
-void *shm_alloc(struct shm_arena *a, size_t size)
+#ifdef SHM_ARENA_MALLOC
+
+static int jemalloc_open(struct shm_arena *a)
+{
+	(void)a;
+	return 0;
+}
+
+/* Free lists: one for each 16 bytes, then one for each power of two. */
+static unsigned list_of(size_t size, size_t *rounded)
+{
+	if (size <= SHM_ARENA_SMALL) {
+		*rounded = (size + 15) & ~(size_t)15;
+		return (unsigned)(*rounded / 16);
+	}
+	unsigned log = 64 - (unsigned)__builtin_clzl(size - 1);
+
+	*rounded = (size_t)1 << log;
+	return SHM_ARENA_SMALL / 16 + log - 12;
+}
+
+static void *region_alloc(struct shm_arena *a, size_t size, size_t *rounded)
+{
+	unsigned list = list_of(size, rounded);
+	struct shm_block *b = a->list[list];
+
+	if (!b)
+		return bump(a, *rounded, *rounded >= SHM_ARENA_SMALL ? 64 : 16);
+	a->list[list] = b->next;
+	return b;
+}
+
+static size_t region_free(struct shm_arena *a, void *block, size_t size)
 {
 	size_t rounded;
 	unsigned list = list_of(size, &rounded);
+	struct shm_block *b = block;
+
+	b->next = a->list[list];
+	a->list[list] = b;
+	return rounded;
+}
+
+#else
+
+struct hooks {
+	extent_hooks_t table; /* first: jemalloc hands it back */
+	struct shm_arena *arena;
+};
+
+static void *extent_alloc(extent_hooks_t *table, void *at, size_t size, size_t align, bool *zero,
+			  bool *commit, unsigned index)
+{
+	struct shm_arena *a = ((struct hooks *)(void *)table)->arena;
+	void *p = at ? NULL : bump(a, size, align);
+
+	(void)index;
+	if (p && *zero)
+		memset(p, 0, size); /* a region that is begun anew isn't blank */
+	*commit = true;
+	return p;
+}
+
+static bool extent_keep(extent_hooks_t *table, void *at, size_t size, bool committed,
+			unsigned index)
+{
+	(void)table, (void)at, (void)size, (void)committed, (void)index;
+	return true;
+}
+
+static bool extent_split(extent_hooks_t *table, void *at, size_t size, size_t first, size_t second,
+			 bool committed, unsigned index)
+{
+	(void)table, (void)at, (void)size, (void)first, (void)second, (void)committed;
+	(void)index;
+	return false;
+}
+
+static bool extent_merge(extent_hooks_t *table, void *first, size_t first_size, void *second,
+			 size_t second_size, bool committed, unsigned index)
+{
+	(void)table, (void)first, (void)first_size, (void)second, (void)second_size;
+	(void)committed, (void)index;
+	return false;
+}
+
+static int set(unsigned arena, const char *key, const void *value, size_t size)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "arena.%u.%s", arena, key);
+	return -mallctl(name, NULL, NULL, (void *)(uintptr_t)value, size);
+}
+
+/* jemalloc 5.3's arena_config_t, which its header leaves out. */
+struct arena_config {
+	extent_hooks_t *hooks;
+	bool metadata_use_hooks;
+};
+
+static int jemalloc_open(struct shm_arena *a)
+{
+	struct hooks *h = calloc(1, sizeof(*h)); /* lives as long as the process */
+	struct arena_config config = {h ? &h->table : NULL, false};
+	size_t size = sizeof(unsigned), grow = GRANULE;
+	ssize_t never = -1;
+	int error;
+
+	if (!h)
+		return -ENOMEM;
+	*h = (struct hooks){{.alloc = extent_alloc,
+			     .dalloc = extent_keep,
+			     .split = extent_split,
+			     .merge = extent_merge},
+			    a};
+	error =
+	    -mallctl("experimental.arenas_create_ext", &a->arena, &size, &config, sizeof(config));
+	if (!error)
+		error = -mallctl("tcache.create", &a->cache, &size, NULL, 0);
+	if (!error)
+		error = set(a->arena, "dirty_decay_ms", &never, sizeof(never));
+	if (!error)
+		error = set(a->arena, "muzzy_decay_ms", &never, sizeof(never));
+	if (!error)
+		error = set(a->arena, "retain_grow_limit", &grow, sizeof(grow));
+	return error;
+}
+
+static int flags_of(const struct shm_arena *a)
+{
+	return MALLOCX_ARENA(a->arena) | MALLOCX_TCACHE(a->cache);
+}
+
+static void *region_alloc(struct shm_arena *a, size_t size, size_t *rounded)
+{
+	*rounded = nallocx(size, 0);
+	return mallocx(size, flags_of(a));
+}
+
+static size_t region_free(struct shm_arena *a, void *block, size_t size)
+{
+	size_t rounded = nallocx(size, 0);
+
+	sdallocx(block, size, flags_of(a));
+	return rounded;
+}
+
+#endif
+
+void *shm_alloc(struct shm_arena *a, size_t size)
+{
+	size_t rounded = (size + 15) & ~(size_t)15;
 	void *p;
 
 	if (a->fail_in && --a->fail_in == 0)
 		return NULL;
 	if (rounded > a->limit || a->used > a->limit - rounded)
 		return NULL;
-	p = a->kind == SHM_ARENA_PRIVATE ? private_alloc(a, size) : list_alloc(a, list, rounded);
+	p = a->kind == SHM_ARENA_PRIVATE ? private_alloc(a, size) : region_alloc(a, size, &rounded);
 	if (p)
 		a->used += rounded;
 	return p;
@@ -179,22 +325,29 @@ void *shm_alloc(struct shm_arena *a, size_t size)
 
 void shm_free(struct shm_arena *a, void *block, size_t size)
 {
-	size_t rounded;
-	unsigned list = list_of(size, &rounded);
+	size_t rounded = (size + 15) & ~(size_t)15;
 
-	CHECK(a->used >= rounded);
-	a->used -= rounded;
 #ifdef DEBUG
 	memset(block, 0xdd, size);
 #endif
 	if (a->kind == SHM_ARENA_PRIVATE) {
 		private_free(a, block, size);
-		return;
+	} else {
+		DCHECK((uint8_t *)block >= a->base);
+		DCHECK((uint8_t *)block + size <= a->end);
+		rounded = region_free(a, block, size);
 	}
-	struct shm_block *b = block;
+	CHECK(a->used >= rounded);
+	a->used -= rounded;
+}
 
-	DCHECK((uint8_t *)block >= a->base);
-	DCHECK((uint8_t *)block < a->end);
-	b->next = a->list[list];
-	a->list[list] = b;
+uint64_t shm_arena_left(const struct shm_arena *a)
+{
+	uint64_t left = a->limit > a->used ? a->limit - a->used : 0, idle, fresh;
+
+	if (a->kind == SHM_ARENA_PRIVATE)
+		return left;
+	fresh = (uint64_t)(a->end - a->next);
+	idle = (uint64_t)(a->next - a->base) - a->used;
+	return left < fresh + idle / 2 ? left : fresh + idle / 2;
 }

@@ -21,8 +21,7 @@ enum {
 
 enum shm_arena_kind {
 	SHM_ARENA_PRIVATE = 1, /* malloc, so that the sanitizers watch each block */
-	SHM_ARENA_LISTS_KIND,  /* in the region: free lists and a bump pointer */
-	SHM_ARENA_JEMALLOC,    /* in the region: jemalloc over extent hooks */
+	SHM_ARENA_REGION,
 };
 
 struct shm_block;
@@ -35,13 +34,14 @@ struct shm_arena {
 	uint64_t want;  /* bytes that will be needed soon: shm_arena_expect() */
 	uint32_t small_pages, pad1; /* 1: this kernel doesn't collapse pages of a memfd */
 	uint64_t used, limit;
-	int64_t fail_in; /* for tests: the allocation that fails, counted down; 0 = none */
-	struct shm_block *all;
+	int64_t fail_in;       /* for tests: the allocation that fails, counted down; 0 = none */
+	unsigned arena, cache; /* jemalloc's numbers, of the writer that began it */
+	struct shm_block *all; /* of a private arena */
 	struct shm_block *list[SHM_ARENA_LISTS];
 };
 
-/* Memory [start, base + bytes) of a region; base is where its mapping begins. */
-void shm_arena_init_region(struct shm_arena *a, uint8_t *base, uint64_t bytes, uint8_t *start);
+/* Memory [start, base + bytes) of a region; base is where its mapping begins. -errno. */
+int shm_arena_init_region(struct shm_arena *a, uint8_t *base, uint64_t bytes, uint8_t *start);
 void shm_arena_init_private(struct shm_arena *a, uint64_t limit);
 /* Free every block of a private arena. */
 void shm_arena_fini_private(struct shm_arena *a);
@@ -56,3 +56,5 @@ void shm_arena_expect(struct shm_arena *a, uint64_t bytes);
 
 void *shm_alloc(struct shm_arena *a, size_t size); /* not zeroed; NULL: no room */
 void shm_free(struct shm_arena *a, void *block, size_t size);
+/* Bytes that will most likely still be found: some lie idle in a size that nobody wants. */
+uint64_t shm_arena_left(const struct shm_arena *a);

@@ -115,17 +115,30 @@ void shm_tree_prefetch(const struct shm_tree *t, uint64_t hash)
 	__builtin_prefetch(&segment_of(t, hash)[hash % SEGMENT_BUCKETS]);
 }
 
-void shm_tree_prefetch_node(const struct shm_tree *t, uint64_t hash)
+/* The first node in the bucket with that tag: nearly always the one. */
+static const struct shm_node *likely(const struct shm_tree *t, uint64_t hash)
 {
 	struct shm_bucket *b = &segment_of(t, hash)[hash % SEGMENT_BUCKETS];
-	uint64_t match = tag_match(SHARED_GET(b->tags), tag_of(hash));
+	uint64_t match = tag_match(__atomic_load_n(&b->tags, __ATOMIC_ACQUIRE), tag_of(hash));
 
-	if (match) {
-		struct shm_node *n = RCU_GET(b->slot[__builtin_ctzl(match) / 8]);
+	return match ? RCU_GET(b->slot[__builtin_ctzl(match) / 8]) : NULL;
+}
 
-		__builtin_prefetch(n);
-		__builtin_prefetch((const char *)n + 64);
-	}
+void shm_tree_prefetch_node(const struct shm_tree *t, uint64_t hash)
+{
+	const struct shm_node *n = likely(t, hash);
+
+	__builtin_prefetch(n);
+	__builtin_prefetch((const char *)n + 64);
+}
+
+void shm_tree_prefetch_version(const struct shm_tree *t, uint64_t hash)
+{
+	const struct shm_node *n = likely(t, hash);
+	const char *v = n ? (const char *)RCU_GET(n->version) : NULL;
+
+	__builtin_prefetch(v);
+	__builtin_prefetch(v + 64);
 }
 
 static bool path_is(const struct shm_node *n, const char *path, size_t len)

@@ -37,7 +37,7 @@
 #define SHARED_SET(word_, value_) __atomic_store_n(&(word_), value_, __ATOMIC_RELAXED)
 
 enum {
-	DATA_INLINE = 64, /* bytes; more lies in a blob of its own, which versions share */
+	DATA_INLINE = 184, /* bytes: a version of 256; more lies in a blob that versions share */
 	BUCKET_SLOTS = 7,
 	SEGMENT_BUCKETS = 64,
 	SEGMENT_BYTES = 4096,

@@ -312,8 +312,9 @@ int shm_tree_new(struct shm_tree **out, uint32_t gen, uint64_t heap_max)
 	if (heap_max < 2 * sizeof(*t))
 		return -ENOMEM;
 	memset(t, 0, sizeof(*t));
-	shm_arena_init_region(&t->arena, (uint8_t *)t, heap_max, (uint8_t *)(t + 1));
-	error = tree_init(t, gen);
+	error = shm_arena_init_region(&t->arena, (uint8_t *)t, heap_max, (uint8_t *)(t + 1));
+	if (!error)
+		error = tree_init(t, gen);
 	if (error)
 		return error;
 	__atomic_store_n(&t->magic, magic, __ATOMIC_RELEASE);
@@ -347,8 +348,7 @@ void shm_tree_free_private(struct shm_tree *t)
 
 bool shm_tree_room(const struct shm_tree *t, uint64_t bytes)
 {
-	uint64_t limit = t->arena.limit, left = limit > t->arena.used ? limit - t->arena.used : 0;
-	uint64_t reserve = RESERVE_BYTES + limit / 64;
+	uint64_t left = shm_arena_left(&t->arena), reserve = RESERVE_BYTES + t->arena.limit / 64;
 
 	return bytes < INT32_MAX && left > reserve &&
 	       left - reserve > bytes + bytes / 4 + NODE_COST;

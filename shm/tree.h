@@ -55,9 +55,11 @@ int64_t shm_tree_zxid(const struct shm_tree *t);  /* last applied: for the gener
 int64_t shm_tree_count(const struct shm_tree *t); /* nodes, as ZooKeeper counts ("" and "/" both) */
 
 uint64_t shm_tree_hash(const struct shm_tree *t, const void *path, size_t len);
-void shm_tree_prefetch(const struct shm_tree *t, uint64_t hash); /* bucket */
-void shm_tree_prefetch_node(const struct shm_tree *t,
-			    uint64_t hash); /* after it: node(s) behind the tags */
+/* For groups of lookups: bucket of all, node of all, version of all, then find; or the first few of
+ * these. Each brings into the cache what the next one needs. */
+void shm_tree_prefetch(const struct shm_tree *t, uint64_t hash);
+void shm_tree_prefetch_node(const struct shm_tree *t, uint64_t hash);
+void shm_tree_prefetch_version(const struct shm_tree *t, uint64_t hash);
 /* Node and its version as of zxid, or NULL. "" is "/" (ZooKeeper's alias); callers that must tell
  * them apart do so. */
 const struct shm_node *shm_tree_find(const struct shm_tree *t, uint64_t hash, const void *path,

@@ -12,7 +12,7 @@
 #include "shm/node.h"
 #include "shm/tree.h"
 
-enum { NODES = 160, PINS = 3, DATA_MAX = 100, SESSIONS = 4 };
+enum { NODES = 160, PINS = 3, DATA_MAX = 300, SESSIONS = 4 };
 
 /* One path: "/zookeeper" and root are left out of the model. */
 struct model_node {
@@ -258,6 +258,31 @@ static void compare_sessions(struct model_fx *f, const struct model *m)
 	}
 }
 
+/* Root and /zookeeper by hand, the rest by the definition of the digest. */
+static uint64_t digest_of(struct model_fx *f)
+{
+	uint64_t digest = 1303661912 + shm_version_crc(shm_tree_get(f->t, "/", 1)->version);
+
+	for (int i = 0; i < NODES; i++) {
+		const struct model_node *m = &f->now->node[i];
+		uint8_t stat[60];
+
+		be64_put(stat, (uint64_t)m->czxid);
+		be64_put(stat + 8, (uint64_t)m->mzxid);
+		be64_put(stat + 16, (uint64_t)m->pzxid);
+		be64_put(stat + 24, (uint64_t)m->ctime);
+		be64_put(stat + 32, (uint64_t)m->mtime);
+		be32_put(stat + 40, (uint32_t)m->version);
+		be32_put(stat + 44, (uint32_t)m->cversion);
+		be32_put(stat + 48, (uint32_t)m->aversion);
+		be64_put(stat + 52, (uint64_t)m->owner);
+		if (m->alive)
+			digest += shm_node_crc(f->path[i], strlen(f->path[i]), m->data, m->data_len,
+					       stat);
+	}
+	return digest;
+}
+
 static void compare(struct model_fx *f, const struct model *m)
 {
 	for (int i = 0; i < NODES && !t_failed(); i++)
@@ -303,6 +328,7 @@ TEST_F(shm_tree_model, readers_at_older_zxids_see_what_was, struct model_fx, mod
 			publish_and_reclaim(f);
 		if (step % 200 == 0) {
 			shm_tree_check(f->t);
+			EXPECT_U(shm_tree_digest(f->t), ==, digest_of(f));
 			for (int pin = 0; pin < PINS; pin++)
 				compare(f, &f->pinned[pin]);
 		}
