@@ -261,7 +261,8 @@ static void compare_sessions(struct model_fx *f, const struct model *m)
 /* Root and /zookeeper by hand, the rest by the definition of the digest. */
 static uint64_t digest_of(struct model_fx *f)
 {
-	uint64_t digest = 1303661912 + shm_version_crc(shm_tree_get(f->t, "/", 1)->version);
+	uint64_t digest =
+	    UINT64_C(1303661912) + shm_version_crc(shm_tree_get(f->t, "/", 1)->version);
 
 	for (int i = 0; i < NODES; i++) {
 		const struct model_node *m = &f->now->node[i];
