@@ -64,9 +64,7 @@ FUZZ    := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 F       ?= $(FUZZ)
 PERF    := $(patsubst tests/perf/%.c,%,$(wildcard tests/perf/*.c))
 
-# Until both entries are there, there is nothing to link.
-ENTRIES := $(shell grep -ls '^int \(writer\|worker\)_main' writer/*.c workers/*.c)
-all: $(if $(word 2,$(ENTRIES)),$(O)/paddockd) $(BENCH:%=$(O)/%)
+all: $(O)/paddockd $(BENCH:%=$(O)/%)
 
 $(O)/paddockd: $(O)/$(MAIN:.c=.o) $(OBJ)
 	@echo "  LINK $@"
