@@ -547,8 +547,10 @@ void wtr_core_worker_died(struct wtr_core *c, uint16_t worker)
 	while ((l = wtr_table_any(&c->conns.of[worker]))) {
 		struct wtr_conn *conn = WTR_OBJECT(l, struct wtr_conn, link);
 
+		/* A full timeout from now: the worker's death is no fault of theirs. */
+		if (conn->session)
+			wtr_session_touch(&c->sessions, conn->session);
 		unbind(c, conn);
-		/* Unbound sessions start afresh: the worker's death is none of theirs. */
 		wtr_conn_forget(&c->conns, conn);
 	}
 	wtr_report_worker_died(c, worker);
