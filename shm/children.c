@@ -147,6 +147,7 @@ const struct shm_node *shm_children_next(struct shm_iter *it)
 			it->index++;
 			if (it->index + PREFETCH_AHEAD < used)
 				__builtin_prefetch(SHARED_GET(c->slot[it->index + PREFETCH_AHEAD]));
+			DCHECK(!n || n->path[0] == '/'); /* else it was freed too early */
 			if (n && seen(n->czxid, SHARED_GET(n->last), it->zxid))
 				return n;
 		}

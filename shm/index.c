@@ -158,6 +158,7 @@ struct shm_node *shm_index_newest(const struct shm_tree *t, uint64_t hash, const
 		for (uint64_t m = tag_match(tags, tag_of(hash)); m; m &= m - 1) {
 			struct shm_node *n = RCU_GET(b->slot[__builtin_ctzl(m) / 8]);
 
+			DCHECK(!n || n->path[0] == '/'); /* else it was freed too early */
 			if (n && path_is(n, path, len))
 				return n;
 		}
