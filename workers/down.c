@@ -297,6 +297,9 @@ static void record(struct worker *w, const struct msg_down *d, uint32_t len, int
 	struct wrk_conn *c;
 
 	CHECK((uint64_t)d->events_len + d->reply_len <= len - sizeof(*d));
+	/* What was recovered before anybody looked came by no transaction of this ring. */
+	if (d->kind != DOWN_TXN && d->kind != DOWN_EVENTS && d->zxid > w->rx.zxid)
+		w->rx.zxid = d->zxid;
 	switch ((enum msg_down_kind)d->kind) {
 	case DOWN_EVENTS:
 		if (d->zxid > before)

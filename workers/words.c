@@ -76,12 +76,12 @@ static const struct word *find_word(const uint8_t *bytes)
 	return NULL;
 }
 
-/* The whitelist is a comma list; `*` is all; srvr alone by default, isro with read-only mode. */
+/* The whitelist is a comma list, `*` is all; srvr always is in it, isro with read-only mode. */
 static bool allowed(const struct conf *conf, const char *name)
 {
-	const char *at = conf->four_letter_words ? conf->four_letter_words : "srvr";
+	const char *at = conf->four_letter_words ? conf->four_letter_words : "";
 
-	if (conf->read_only_mode && !strcmp(name, "isro"))
+	if (!strcmp(name, "srvr") || (conf->read_only_mode && !strcmp(name, "isro")))
 		return true;
 	while (*at) {
 		size_t blanks = strspn(at, ", \t"), len;

@@ -396,6 +396,18 @@ FX_TEST(workers_conn, reads_and_pings_go_on_without_a_writer)
 	FX_EXPECT(other, "00000010 fffffffe 0000000000000002 00000000");
 }
 
+FX_TEST(workers_conn, what_a_writer_recovered_is_seen_from_its_first_record_on)
+{
+	struct wrk_conn *c = fx_open(f);
+
+	fx_create(f, "/a", "hi");
+	f->zxid = 9;
+	new_writer(f, 1);
+	EXPECT_I(fx_pop(f), ==, UP_ATTACH);
+	fx_feed(f, c, hex(PING));
+	FX_EXPECT(c, "00000010 fffffffe 0000000000000009 00000000");
+}
+
 /* --- watches --------------------------------------------------------------------------------- */
 
 FX_TEST(workers_conn, watch_fires_once_before_newer_state_is_shown)
