@@ -112,6 +112,10 @@ run: deps
 install: all
 	install -d $(DESTDIR)$(prefix)/sbin
 	install -m 755 $(O)/paddockd $(DESTDIR)$(prefix)/sbin/paddockd
+	install -d $(DESTDIR)$(prefix)/lib/systemd/system $(DESTDIR)$(prefix)/share/doc/paddock
+	sed 's|@prefix@|$(prefix)|' supervisor/paddockd.service \
+		> $(DESTDIR)$(prefix)/lib/systemd/system/paddockd.service
+	install -m 644 docs/*.md supervisor/zoo.cfg $(DESTDIR)$(prefix)/share/doc/paddock
 
 deps:
 	@.ci/deps build

@@ -218,7 +218,9 @@ static void writer_died(struct sup *s, int status, uint64_t now_ms)
 		return;
 	}
 	atomic_fetch_add(&s->h.board->writer_restarts, 1);
-	s->data_errors = data_error ? s->data_errors + 1 : 0;
+	if (!data_error || now_ms - s->writer.started_ms > SUP_DATA_LIVED_MS)
+		s->data_errors = 0;
+	s->data_errors += data_error;
 	if (s->data_errors < SUP_DATA_ERRORS_MAX)
 		return;
 	LOG_E("the writer can't use its data (status %d, %u times): giving up", code,
