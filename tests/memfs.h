@@ -422,7 +422,7 @@ static inline bool memfs_survives(struct memfs_choice *c)
 	return (x ^ x >> 31) & 1;
 }
 
-/* Is this operation of the first `n` ones surely on the disk? A later sync covers it. */
+/* Is this operation surely on the disk while the n-th is under way? A later sync covers it. */
 static inline bool memfs_is_durable(const struct memfs *m, size_t i, size_t n)
 {
 	const struct memfs_op *op = &m->op[i];
@@ -430,7 +430,7 @@ static inline bool memfs_is_durable(const struct memfs *m, size_t i, size_t n)
 
 	if (op->durable && i + 1 < n)
 		return true;
-	for (size_t k = i + 1; k < n; k++)
+	for (size_t k = i + 1; k + 1 < n; k++)
 		if (names ? m->op[k].kind == MEMFS_DIRSYNC
 			  : m->op[k].kind == MEMFS_SYNC && m->op[k].file == op->file)
 			return true;
@@ -471,21 +471,23 @@ static inline void memfs_redo(struct memfs *to, const struct memfs_op *op, bool 
 }
 
 /*
- * Make `to` (initialised) what may be left of m, recorded since it was empty, when the power fails
- * after its first n operations, the n-th perhaps in part. choice->units says how many units were
- * in doubt.
+ * Make `to` (initialised) what may be left of m, recorded since it was a copy of `base` (NULL:
+ * since it was empty), when the power fails after its first n operations, the n-th perhaps in part.
+ * choice->units then says how many units were in doubt.
  */
-static inline void memfs_crash(const struct memfs *m, size_t n, struct memfs_choice *choice,
-			       struct memfs *to)
+static inline void memfs_crash(const struct memfs *m, const struct memfs *base, size_t n,
+			       struct memfs_choice *choice, struct memfs *to)
 {
 	choice->units = 0;
-	for (int i = 0; i < m->files; i++)
-		to->file[i].size = 0;
-	to->files = m->files;
 	for (int i = 0; i < MEMFS_NAMES; i++)
 		to->name[i].file = -1;
+	if (base)
+		memfs_copy(to, base);
+	for (int i = base ? base->files : 0; i < m->files; i++)
+		to->file[i].size = 0;
+	to->files = m->files;
 	for (int i = 0; i < MEMFS_FDS; i++)
 		to->fd[i].file = -1;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n && i < m->ops; i++)
 		memfs_redo(to, &m->op[i], memfs_is_durable(m, i, n), choice);
 }
