@@ -37,6 +37,7 @@ struct memfs_op {
 	uint64_t at, len;
 	uint8_t *data;
 	char from[80], to[80];
+	size_t safe_from; /* see memfs_settle() */
 };
 
 struct memfs_file {
@@ -65,7 +66,7 @@ struct memfs {
 
 	bool record;
 	struct memfs_op *op;
-	size_t ops, ops_cap;
+	size_t ops, ops_cap, settled;
 };
 
 static inline struct memfs *memfs_of(void *self)
@@ -422,19 +423,21 @@ static inline bool memfs_survives(struct memfs_choice *c)
 	return (x ^ x >> 31) & 1;
 }
 
-/* Is this operation surely on the disk while the n-th is under way? A later sync covers it. */
-static inline bool memfs_is_durable(const struct memfs *m, size_t i, size_t n)
+/* From which operation on is each surely on the disk? One behind the sync that covers it. */
+static inline void memfs_settle(struct memfs *m)
 {
-	const struct memfs_op *op = &m->op[i];
-	bool names = op->kind >= MEMFS_LINK;
+	for (size_t i = 0; m->settled < m->ops && i < m->ops; i++) {
+		struct memfs_op *op = &m->op[i];
+		bool names = op->kind >= MEMFS_LINK;
+		size_t k = i + 1;
 
-	if (op->durable && i + 1 < n)
-		return true;
-	for (size_t k = i + 1; k + 1 < n; k++)
-		if (names ? m->op[k].kind == MEMFS_DIRSYNC
-			  : m->op[k].kind == MEMFS_SYNC && m->op[k].file == op->file)
-			return true;
-	return false;
+		while (k < m->ops &&
+		       (names ? m->op[k].kind != MEMFS_DIRSYNC
+			      : m->op[k].kind != MEMFS_SYNC || m->op[k].file != op->file))
+			k++;
+		op->safe_from = op->durable ? i + 2 : k < m->ops ? k + 2 : SIZE_MAX;
+	}
+	m->settled = m->ops;
 }
 
 static inline void memfs_redo(struct memfs *to, const struct memfs_op *op, bool durable,
@@ -475,10 +478,11 @@ static inline void memfs_redo(struct memfs *to, const struct memfs_op *op, bool 
  * since it was empty), when the power fails after its first n operations, the n-th perhaps in part.
  * choice->units then says how many units were in doubt.
  */
-static inline void memfs_crash(const struct memfs *m, const struct memfs *base, size_t n,
+static inline void memfs_crash(struct memfs *m, const struct memfs *base, size_t n,
 			       struct memfs_choice *choice, struct memfs *to)
 {
 	choice->units = 0;
+	memfs_settle(m);
 	for (int i = 0; i < MEMFS_NAMES; i++)
 		to->name[i].file = -1;
 	if (base)
@@ -489,5 +493,5 @@ static inline void memfs_crash(const struct memfs *m, const struct memfs *base, 
 	for (int i = 0; i < MEMFS_FDS; i++)
 		to->fd[i].file = -1;
 	for (size_t i = 0; i < n && i < m->ops; i++)
-		memfs_redo(to, &m->op[i], memfs_is_durable(m, i, n), choice);
+		memfs_redo(to, &m->op[i], n >= m->op[i].safe_from, choice);
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/bytes.h"
 #include "storage/recover.h"
@@ -41,8 +42,11 @@ static inline size_t entry_put(uint8_t *to, int64_t zxid, uint32_t bytes)
 	be64_put(to + 12, (uint64_t)zxid);
 	be64_put(to + 20, 1700000000000 + (uint64_t)zxid);
 	be32_put(to + 28, 5);
-	for (uint32_t i = 0; i < bytes; i++)
-		to[32 + i] = i % 16 < 8 ? (uint8_t)(mix((uint64_t)zxid * 131 + i)) : (uint8_t)i;
+	for (uint32_t i = 0; i < bytes; i += 16) {
+		uint64_t words[2] = {mix((uint64_t)zxid * 131 + i), i};
+
+		memcpy(to + 32 + i, words, bytes - i < 16 ? bytes - i : 16);
+	}
 	return 4 + n;
 }
 
@@ -53,20 +57,18 @@ static inline int kept_call(struct kept *k)
 
 static inline void kept_sum(struct kept *k, const void *bytes, size_t n)
 {
-	const uint8_t *p = bytes;
-
-	for (size_t i = 0; i < n; i++)
-		k->sum = (k->sum ^ p[i]) * 0x100000001b3;
+	k->sum = XXH3_64bits_withSeed(bytes, n, k->sum);
 }
 
 static inline int kept_begin(void *self, const struct sto_snap_head *head)
 {
 	struct kept *k = self;
-	struct kept empty = {.entry_bytes = k->entry_bytes,
-			     .fail_after = k->fail_after,
-			     .fail_errno = k->fail_errno,
-			     .begins = k->begins + 1,
-			     .sum = 0xcbf29ce484222325};
+	struct kept empty = {
+	    .entry_bytes = k->entry_bytes,
+	    .fail_after = k->fail_after,
+	    .fail_errno = k->fail_errno,
+	    .begins = k->begins + 1,
+	};
 
 	*k = empty;
 	k->last_zxid = k->snapshot_zxid = head->zxid;

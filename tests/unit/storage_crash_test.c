@@ -222,7 +222,7 @@ TEST_F(storage_crash, no_flipped_bit_of_a_log_is_served_or_loses_anything, struc
 {
 	struct flips flips = {0};
 	uint64_t bits = 0;
-	int64_t last = fill_log(f->m, 16 << 10, 6, true);
+	int64_t last = fill_log(f->m, 16 << 10, 4, true);
 	uint64_t sum;
 
 	REQUIRE(EXPECT_I(last, >, 20));
@@ -445,7 +445,7 @@ TEST_F(storage_crash, a_power_cut_at_any_call_with_any_subset_on_disk_loses_noth
 	struct memfs *base = malloc(sizeof(*base));
 
 	f->m->record = true;
-	live(f, f->m, &first, 10);
+	live(f, f->m, &first, 40);
 	REQUIRE(EXPECT_I(first.err, ==, 0));
 	crash_everywhere(f, NULL, &first, &c);
 
@@ -458,7 +458,7 @@ TEST_F(storage_crash, a_power_cut_at_any_call_with_any_subset_on_disk_loses_noth
 	memfs_init(f->m);
 	memfs_copy(f->m, base);
 	f->m->record = true;
-	live(f, f->m, &second, 6);
+	live(f, f->m, &second, 20);
 	EXPECT_I(second.err, ==, 0);
 	if (!t_failed())
 		crash_everywhere(f, base, &second, &c);
@@ -467,4 +467,43 @@ TEST_F(storage_crash, a_power_cut_at_any_call_with_any_subset_on_disk_loses_noth
 	       (unsigned long long)c.all_subsets);
 	memfs_fini(base);
 	free(base);
+}
+
+/* The process dies at any call and the next one finds what is in the cache, synced or not: what it
+ * recovers from that it must make durable before it builds on it. */
+TEST_F(storage_crash, a_death_and_then_a_power_cut_lose_nothing_acknowledged, struct crash_fx,
+       crash_up, crash_down)
+{
+	uint64_t states = 0;
+
+	for (uint64_t death = 1;; death += STRIDE) {
+		struct history h = {0};
+
+		memfs_fini(f->m);
+		memfs_init(f->m);
+		f->m->record = true;
+		f->m->fail_at = death;
+		f->m->fail_errno = EIO;
+		f->m->fail_on = true;
+		live(f, f->m, &h, 9);
+		if (f->m->calls < death)
+			break;
+		f->m->fail_at = 0;
+		live(f, f->m, &h, 3);
+		REQUIRE(EXPECT_I(h.err, ==, 0));
+		for (unsigned i = 0; i + 1 < h.marks; i++) {
+			uint64_t seeds = h.mark[i + 1].ops > h.mark[i].ops ? 8 : 0;
+
+			for (uint64_t seed = 0; seed < seeds; seed++, states++) {
+				struct memfs_choice choice = {.bits = t_seed() + seed};
+
+				choice.random = seed > 1;
+				choice.bits = seed > 1 ? choice.bits : 0 - seed;
+				memfs_crash(f->m, NULL, h.mark[i + 1].ops, &choice, f->image);
+				REQUIRE(
+				    holds(f, f->image, h.mark[i].acked, h.mark[i + 1].appended));
+			}
+		}
+	}
+	printf("deaths, then power cuts: %llu states\n", (unsigned long long)states);
 }

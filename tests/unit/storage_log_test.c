@@ -261,7 +261,7 @@ static void *keep_prepared(void *arg)
 static void append_for_real(const char *dir, bool direct)
 {
 	struct sto_log_options options = {
-	    .segment_size = 1 << 20, .force_sync = true, .direct = direct};
+	    .segment_size = 256 << 10, .force_sync = true, .direct = direct};
 	struct appender a = {0};
 	struct kept kept = {.entry_bytes = ENTRY};
 	struct sto_sink sink = kept_sink(&kept);
@@ -270,16 +270,16 @@ static void append_for_real(const char *dir, bool direct)
 
 	REQUIRE(EXPECT_I(sto_log_open(&a.log, &sto_fs_posix, dir, 0, &options), ==, 0));
 	pthread_create(&thread, NULL, keep_prepared, &a);
-	for (int64_t zxid = 1; zxid <= 600; zxid++)
+	for (int64_t zxid = 1; zxid <= 200; zxid++)
 		EXPECT_I(append(a.log, zxid, 1, ENTRY), ==, 0);
-	EXPECT_U(sto_log_bytes_since_open(a.log), ==, 600 * STO_PAGE_BYTES);
+	EXPECT_U(sto_log_bytes_since_open(a.log), ==, 200 * STO_PAGE_BYTES);
 	a.stop = true;
 	pthread_join(thread, NULL);
 	EXPECT_I(a.failed, ==, 0);
 	EXPECT_I(sto_log_close(a.log), ==, 0);
 	EXPECT_I(sto_recover(&sto_fs_posix, dir, dir, false, &sink, &recovered), ==, 0);
 	EXPECT_STR(recovered.message, "");
-	EXPECT_I(kept.last_zxid, ==, 600);
+	EXPECT_I(kept.last_zxid, ==, 200);
 	EXPECT_I(kept.wrong, ==, false);
 }
 

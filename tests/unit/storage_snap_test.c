@@ -203,18 +203,18 @@ TEST_F(storage_snap, purge_keeps_three_good_snapshots_and_the_log_behind_them, s
        snap_up, snap_down)
 {
 	EXPECT_I(log_put(f->m, 0, 100), ==, 0);
-	for (int64_t zxid = 60; zxid <= 90; zxid += 10)
+	for (int64_t zxid = 62; zxid <= 92; zxid += 10)
 		EXPECT_I(snapshot_put(&f->m->fs, "d", zxid, 30), ==, 0);
-	memfs_file(f->m, STO_SNAP_PREFIX "0000000000000050")->data[100] ^= 1;
+	memfs_file(f->m, STO_SNAP_PREFIX "0000000000000052")->data[100] ^= 1;
 	EXPECT_I(sto_purge(&f->m->fs, "d", "d", 4), ==, 0);
 	EXPECT_I(sto_purge(&f->m->fs, "d", "d", 0), >, 0);
-	EXPECT_TRUE(memfs_find(f->m, STO_SNAP_PREFIX "000000000000003c") >= 0);
+	EXPECT_TRUE(memfs_find(f->m, STO_SNAP_PREFIX "000000000000003e") >= 0);
 	EXPECT_TRUE(memfs_find(f->m, STO_LOG_PREFIX "0000000000000001") < 0);
 	EXPECT_I(sto_purge(&f->m->fs, "d", "d", 0), ==, 0);
-	memfs_file(f->m, STO_SNAP_PREFIX "000000000000005a")->data[100] ^= 1;
-	memfs_file(f->m, STO_SNAP_PREFIX "0000000000000046")->data[100] ^= 1;
+	memfs_file(f->m, STO_SNAP_PREFIX "000000000000005c")->data[100] ^= 1;
+	memfs_file(f->m, STO_SNAP_PREFIX "0000000000000048")->data[100] ^= 1;
 	EXPECT_I(recover(f), ==, 0);
-	EXPECT_I(f->recovered.snapshot_zxid, ==, 60);
+	EXPECT_I(f->recovered.snapshot_zxid, ==, 62);
 	EXPECT_I(f->recovered.last_zxid, ==, 100);
 	EXPECT_I(f->kept.wrong, ==, false);
 }
