@@ -29,6 +29,7 @@
 enum {
 	GRANULE = 2 << 20,
 	AHEAD_MAX = 16, /* granules that the helper keeps ready */
+	SPARE_MIN = 8 << 20,
 };
 
 struct shm_block {
@@ -44,12 +45,16 @@ static int jemalloc_open(struct shm_arena *a);
 
 int shm_arena_init_region(struct shm_arena *a, uint8_t *base, uint64_t bytes, uint8_t *start)
 {
+	uint64_t spare;
+
 	memset(a, 0, sizeof(*a));
 	a->kind = SHM_ARENA_REGION;
 	a->base = base;
 	a->end = base + bytes;
 	a->next = (uint8_t *)(((uintptr_t)start + 63) & ~(uintptr_t)63);
 	a->limit = bytes - bytes / 8; /* the rest is for what lies idle between blocks */
+	spare = bytes / 16 > SPARE_MIN ? bytes / 16 : SPARE_MIN;
+	a->soft_end = a->end - (spare < bytes / 4 ? spare : bytes / 4);
 	a->ready = (uint8_t *)((uintptr_t)base & ~(uintptr_t)(GRANULE - 1));
 	return jemalloc_open(a);
 }
@@ -347,7 +352,15 @@ uint64_t shm_arena_left(const struct shm_arena *a)
 
 	if (a->kind == SHM_ARENA_PRIVATE)
 		return left;
-	fresh = (uint64_t)(a->end - a->next);
+	if (a->next > a->soft_end)
+		return 0;
+	fresh = (uint64_t)(a->soft_end - a->next);
 	idle = (uint64_t)(a->next - a->base) - a->used;
 	return left < fresh + idle / 2 ? left : fresh + idle / 2;
+}
+
+bool shm_arena_is_torn(const struct shm_arena *a)
+{
+	return a->kind == SHM_ARENA_REGION && a->next > a->soft_end &&
+	       a->used < a->limit - a->limit / 4;
 }

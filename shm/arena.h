@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,7 @@ struct shm_arena {
 	uint32_t kind; /* enum shm_arena_kind */
 	uint32_t pad;
 	uint8_t *base, *end; /* of the region */
+	uint8_t *soft_end;   /* behind it lies what is kept for promises */
 	uint8_t *next;       /* first byte never handed out; the helper reads it */
 	uint8_t *ready; /* granules of 2 MiB below are one page each; writer and helper store */
 	uint64_t want;  /* bytes that will be needed soon: shm_arena_expect() */
@@ -56,5 +58,10 @@ void shm_arena_expect(struct shm_arena *a, uint64_t bytes);
 
 void *shm_alloc(struct shm_arena *a, size_t size); /* not zeroed; NULL: no room */
 void shm_free(struct shm_arena *a, void *block, size_t size);
-/* Bytes that will most likely still be found: some lie idle in a size that nobody wants. */
+/*
+ * Bytes that may still be promised. What lies idle between blocks may have the wrong size for
+ * what comes, so the end of the region is kept to make good for promises; once it is touched
+ * nothing more is promised. torn: that happened though a quarter of the memory is idle.
+ */
 uint64_t shm_arena_left(const struct shm_arena *a);
+bool shm_arena_is_torn(const struct shm_arena *a);

@@ -317,8 +317,10 @@ void shm_index_remove(struct shm_tree *t, uint64_t hash, struct shm_node *n)
 void shm_tree_presize(struct shm_tree *t, uint64_t nodes)
 {
 	struct shm_directory *d;
-	uint64_t depth = 0, segments = nodes / (SEGMENT_BUCKETS * BUCKET_SLOTS * 3 / 4);
+	uint64_t depth = 0, segments, most = shm_arena_left(&t->arena) / NODE_BYTES;
 
+	nodes = nodes < most ? nodes : most; /* the number is only announced */
+	segments = nodes / (SEGMENT_BUCKETS * BUCKET_SLOTS * 3 / 4);
 	while (depth < DEPTH_MAX && (uint64_t)1 << depth < segments)
 		depth++;
 	shm_arena_expect(&t->arena, nodes * NODE_BYTES);

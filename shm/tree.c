@@ -354,6 +354,11 @@ bool shm_tree_room(const struct shm_tree *t, uint64_t bytes)
 	       left - reserve > bytes + bytes / 4 + NODE_COST;
 }
 
+bool shm_tree_is_torn(const struct shm_tree *t)
+{
+	return shm_arena_is_torn(&t->arena);
+}
+
 uint64_t shm_tree_used(const struct shm_tree *t)
 {
 	return t->arena.used;
@@ -842,7 +847,7 @@ int shm_tree_load(struct shm_tree *t, const struct shm_loaded *from)
 	struct shm_version *v;
 	int error;
 
-	if (path[0] != '/')
+	if (path[0] != '/' || (!is_root && path[len - 1] == '/') || from->data_len < -1)
 		return -EINVAL;
 	if (!is_root && !(parent = loaded_parent(t, path, len)))
 		return -ENOENT;

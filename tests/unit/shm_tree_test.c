@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "shm/node.h"
+#include "shm/region.h"
 #include "shm/tree.h"
 
 struct tree_fx {
@@ -432,6 +435,67 @@ TEST(shm_tree_bounds, a_full_heap_refuses_and_can_still_delete)
 	tree_down(f);
 }
 
+#ifndef SHM_ARENA_MALLOC
+
+/* The server's own allocator in a small region, filled and emptied in sizes that don't match. */
+TEST(shm_tree_bounds, what_room_promised_is_there_however_torn_the_heap)
+{
+	enum { BYTES = 48 << 20, MOST = 40000 };
+	static const uint32_t sizes[] = {20, 150, 700, 5000, 90000, 1000, 300000, 64};
+	static char data[300000];
+	struct tree_fx fx = {0}, *f = &fx;
+	uint64_t random = t_seed();
+	bool wants_head;
+	int ro_fd, total = 0;
+
+	REQUIRE(EXPECT_I(shm_region_create(2, BYTES, &ro_fd), ==, 0));
+	close(ro_fd);
+	REQUIRE(EXPECT_I(shm_tree_new(&f->t, 2, BYTES), ==, 0));
+	REQUIRE(EXPECT_I(shm_tree_initial(f->t), ==, 0));
+	shm_tree_published(f->t, 0, f->head = 8);
+	for (unsigned round = 0; round < 24; round++) {
+		int created = 0;
+
+		while (created < MOST) {
+			char path[32];
+			uint32_t len = sizes[(round + (uint32_t)(random >> 60) % 2) % 8];
+			struct shm_new new = {
+			    .path = path,
+			    .path_len = (uint32_t)sprintf(path, "/n%u-%d", round, created++),
+			    .data = data,
+			    .data_len = (int32_t)len,
+			    .acl = SHM_ACL_OPEN,
+			    .parent_cversion = -1,
+			    .zxid = ++f->zxid};
+
+			random = random * 6364136223846793005 + 1442695040888963407;
+			if (!shm_tree_room(f->t, len + new.path_len))
+				break;
+			REQUIRE(EXPECT_I(shm_tree_create(f->t, &new, NULL), ==, 0));
+			publish(f);
+			shm_tree_reclaim(f->t, UINT64_MAX, 100, &wants_head);
+			total++;
+		}
+		for (int i = 0; i < created; i++) {
+			char path[32];
+			size_t len = (size_t)sprintf(path, "/n%u-%d", round, i);
+			struct shm_node *n = shm_tree_get(f->t, path, len);
+
+			random = random * 6364136223846793005 + 1442695040888963407;
+			if (n && (random >> 60))
+				REQUIRE(EXPECT_I(shm_tree_delete(f->t, n, ++f->zxid), ==, 0));
+			publish(f);
+			shm_tree_reclaim(f->t, UINT64_MAX, 100, &wants_head);
+		}
+		shm_tree_check(f->t);
+	}
+	EXPECT_I(total, >, MOST);
+	EXPECT_TRUE(shm_tree_is_torn(f->t) || shm_tree_room(f->t, 100));
+	munmap(f->t, BYTES);
+}
+
+#endif
+
 TEST(shm_tree_load, errors_are_told_and_the_rest_is_loaded)
 {
 	struct tree_fx fx = {0}, *f = &fx;
@@ -448,6 +512,12 @@ TEST(shm_tree_load, errors_are_told_and_the_rest_is_loaded)
 	n.path = "a/b";
 	n.path_len = 3;
 	EXPECT_I(shm_tree_load(f->t, &n), ==, -EINVAL);
+	n.path = "/a/";
+	EXPECT_I(shm_tree_load(f->t, &n), ==, -EINVAL);
+	n.data_len = -2;
+	n.path = "/ab";
+	EXPECT_I(shm_tree_load(f->t, &n), ==, -EINVAL);
+	n.data_len = -1;
 	for (int i = 0; i < 30000; i++) {
 		char path[32];
 
