@@ -25,6 +25,7 @@ struct sup {
 	int signal_fd;
 	uint32_t gen_counter;
 	uint32_t switch_ms;    /* how long ago the generation in service changed */
+	uint32_t probe_ms;     /* how long ago all bells were rung to see who answers */
 	uint32_t snap_started; /* the snap_wanted that the last snapshotter was forked for */
 	unsigned data_errors;  /* of the writer, in a row */
 	uint64_t looked_ms;    /* when we last looked at the clock */

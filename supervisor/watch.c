@@ -1,7 +1,9 @@
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 
 #include "base/log.h"
+#include "shm/wake.h"
 #include "supervisor/state.h"
 #include "supervisor/supervise.h"
 
@@ -12,6 +14,14 @@ void sup_kill(struct sup_child *c, const char *who, const char *why)
 	LOG_W("killing %s (process %d): %s", who, (int)c->pid, why);
 	c->killed = true;
 	kill(c->pid, SIGKILL); /* it is not reaped yet: the pid is still its own */
+}
+
+/* Asleep, and rightly so: nobody has rung its bell. A stopped process does not answer it. */
+static bool sleeps(const _Atomic uint32_t *flag, int bell)
+{
+	struct pollfd p = {.fd = bell, .events = POLLIN};
+
+	return atomic_load(flag) != 0 && poll(&p, 1, 0) == 0;
 }
 
 /* For how long has the stamp been the same while the process was awake? */
@@ -42,8 +52,8 @@ static void watch_worker(struct sup *s, unsigned i, uint32_t ms)
 		sup_kill(c, who, "the writer asked for it");
 	if (c == &s->snapshotter)
 		return;
-	if (stands_still(c, atomic_load(&seat->turn_ms), atomic_load(&seat->sleeping) != 0, ms) >
-	    SUP_WORKER_STALL_MS)
+	if (stands_still(c, atomic_load(&seat->turn_ms),
+			 sleeps(&seat->sleeping, s->h.wake_worker[i]), ms) > SUP_WORKER_STALL_MS)
 		sup_kill(c, who, "it stands still");
 	/* One that was forked since has no old generation to leave. */
 	if (s->h.read_gen && s->switch_ms > SUP_SWITCH_MS && atomic_load(&seat->gen) != 0 &&
@@ -58,11 +68,18 @@ void sup_watch(struct sup *s, uint32_t ms)
 
 	if (s->switch_ms <= SUP_SWITCH_MS)
 		s->switch_ms += ms;
+	/* Sleepers are asked whether they live: by the next look but a few they are awake. */
+	s->probe_ms += ms;
+	if (s->probe_ms > SUP_PROBE_MS) {
+		s->probe_ms = 0;
+		shm_wake_all(&s->h);
+	}
 	for (unsigned i = 0; i <= b->n_workers; i++)
 		watch_worker(s, i, ms);
 	/* A writer that recovers says so by 0; the longest legal sync is far below the limit. */
 	if (s->writer.pid > 0 &&
-	    stands_still(&s->writer, turn, turn == 0 || atomic_load(&b->writer_sleeping), ms) >
-		SUP_WRITER_STALL_MS)
+	    stands_still(&s->writer, turn,
+			 turn == 0 || sleeps(&b->writer_sleeping, s->h.wake_writer),
+			 ms) > SUP_WRITER_STALL_MS)
 		sup_kill(&s->writer, "writer", "it stands still");
 }

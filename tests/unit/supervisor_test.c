@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "shm/region.h"
 #include "shm/wake.h"
+#include "supervisor/state.h"
 #include "supervisor/supervise.h"
 #include "supervisor/datadir.h"
 #include "tests/t.h"
@@ -493,4 +494,101 @@ TEST_F(sup_run, a_port_in_use_is_an_error_at_the_start, struct sup_fx, sup_up, s
 	EXPECT_I(board_reap(pid), ==, 1);
 	EXPECT_TRUE(await_log(f, "of 127.0.0.1: Address already in use"));
 	close(fd);
+}
+
+/* --- who stands still ------------------------------------------------------------------------- */
+
+struct watch_fx {
+	struct board_fx b;
+	struct sup s;
+	struct shm_seat *seat;
+};
+
+static pid_t fork_sleeper(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	return pid;
+}
+
+static void watch_up(struct watch_fx *f)
+{
+	board_up(&f->b);
+	f->s.h = f->b.h;
+	f->seat = f->b.h.seat[0];
+	f->s.worker[0].pid = fork_sleeper();
+	f->s.writer.pid = fork_sleeper();
+}
+
+static void watch_down(struct watch_fx *f)
+{
+	kill(f->s.worker[0].pid, SIGKILL);
+	kill(f->s.writer.pid, SIGKILL);
+	board_reap(f->s.worker[0].pid);
+	board_reap(f->s.writer.pid);
+	board_down(&f->b);
+}
+
+static void seconds_pass(struct watch_fx *f, unsigned n, bool turns, bool answers)
+{
+	for (unsigned i = 0; i < n; i++) {
+		atomic_fetch_add(&f->seat->turn_ms, turns);
+		if (answers) {
+			shm_wake_drain(f->b.h.wake_worker[0]);
+			shm_wake_drain(f->b.h.wake_writer);
+		}
+		sup_watch(&f->s, 1000);
+	}
+}
+
+TEST_F(sup_watch, who_turns_or_answers_its_bell_lives, struct watch_fx, watch_up, watch_down)
+{
+	seconds_pass(f, 60, true, false);
+	atomic_store(&f->seat->sleeping, 1);
+	seconds_pass(f, 60, false, true);
+	EXPECT_TRUE(!f->s.worker[0].killed);
+	EXPECT_TRUE(!f->s.writer.killed); /* not watched: it recovers */
+}
+
+TEST_F(sup_watch, a_worker_that_makes_no_turn_is_killed, struct watch_fx, watch_up, watch_down)
+{
+	seconds_pass(f, SUP_WORKER_STALL_MS / 1000 - 1, false, false);
+	EXPECT_TRUE(!f->s.worker[0].killed);
+	seconds_pass(f, 3, false, false);
+	EXPECT_TRUE(f->s.worker[0].killed);
+}
+
+TEST_F(sup_watch, so_is_one_that_sleeps_through_its_bell, struct watch_fx, watch_up, watch_down)
+{
+	atomic_store(&f->seat->sleeping, 1);
+	seconds_pass(f, (SUP_PROBE_MS + SUP_WORKER_STALL_MS) / 1000 + 3, false, false);
+	EXPECT_TRUE(f->s.worker[0].killed);
+}
+
+TEST_F(sup_watch, so_is_one_that_keeps_an_old_generation, struct watch_fx, watch_up, watch_down)
+{
+	f->s.h.read_gen = 5;
+	atomic_store(&f->seat->gen, 5);
+	seconds_pass(f, 20, true, true);
+	EXPECT_TRUE(!f->s.worker[0].killed);
+	atomic_store(&f->seat->gen, 2);
+	f->s.switch_ms = 0;
+	seconds_pass(f, SUP_SWITCH_MS / 1000, true, true);
+	EXPECT_TRUE(!f->s.worker[0].killed);
+	seconds_pass(f, 2, true, true);
+	EXPECT_TRUE(f->s.worker[0].killed);
+}
+
+TEST_F(sup_watch, a_writer_that_makes_no_turn_for_a_minute_is_killed, struct watch_fx, watch_up,
+       watch_down)
+{
+	atomic_store(&f->b.h.board->writer_turn_ms, 1);
+	seconds_pass(f, SUP_WRITER_STALL_MS / 1000, true, true);
+	EXPECT_TRUE(!f->s.writer.killed);
+	seconds_pass(f, 3, true, true);
+	EXPECT_TRUE(f->s.writer.killed);
+	EXPECT_TRUE(!f->s.worker[0].killed);
 }
