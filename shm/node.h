@@ -36,6 +36,8 @@
 #define SHARED_GET(word_)         __atomic_load_n(&(word_), __ATOMIC_RELAXED)
 #define SHARED_SET(word_, value_) __atomic_store_n(&(word_), value_, __ATOMIC_RELAXED)
 
+#define SHM_TREE_MAGIC 0x3145455254444450 /* "PDDTREE1" */
+
 enum {
 	DATA_INLINE = 184, /* bytes: a version of 256; more lies in a blob that versions share */
 	BUCKET_SLOTS = 7,
@@ -217,10 +219,21 @@ void shm_retire(struct shm_tree *t, enum retired_kind kind, void *p, size_t size
 void shm_retire_private(struct shm_tree *t); /* free at once what no reader can know */
 void shm_node_free(struct shm_tree *t, struct shm_node *n);
 
-/* tree.c */
-void shm_node_unlink(struct shm_tree *t, struct shm_node *n);
+/* tree.c. new: complete but for the stat; not linked. reserve: the following enter can't fail. */
+struct shm_version *shm_version_new(struct shm_tree *t, int32_t data_len, const void *data);
+void shm_version_free(struct shm_tree *t, struct shm_version *v);
 size_t shm_version_bytes(int32_t data_len);
+struct shm_node *shm_node_new(struct shm_tree *t, const char *path, uint32_t path_len, bool extra);
+void shm_node_drop(struct shm_tree *t, struct shm_node *n); /* one that was never entered */
+int shm_node_reserve(struct shm_tree *t, uint64_t hash, struct shm_node *parent, int64_t owner);
+void shm_node_enter(struct shm_tree *t, uint64_t hash, struct shm_node *n, struct shm_node *dead);
+void shm_node_unlink(struct shm_tree *t, struct shm_node *n);
 size_t shm_node_bytes(const struct shm_node *n);
+
+/* digest.c. Put n's share as of v into the digest, for `was`; data_changed: its CRC is made anew,
+ * else a new child does not cost a pass over its parent's data. */
+void shm_node_share(struct shm_tree *t, const struct shm_node *n, struct shm_version *v,
+		    uint32_t was, bool data_changed);
 
 /* acl.c, session.c */
 int shm_acl_init(struct shm_tree *t);

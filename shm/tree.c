@@ -1,5 +1,5 @@
 /*
- * tree.c - nodes and versions: reading them, changing them
+ * tree.c - nodes and versions: changing them
  *
  * A change first takes all the memory that it needs (then it may fail, and nothing has changed),
  * and then links it. A version that readers may see is never changed: its successor is linked in
@@ -13,277 +13,14 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include <libdeflate.h>
-
-#include "base/bytes.h"
 #include "base/check.h"
 #include "shm/node.h"
 #include "shm/region.h"
 
 enum {
-	PERSISTED_BYTES = 60,
 	NODE_COST = 768,            /* bytes of a create beside its path and data, generously */
 	RESERVE_BYTES = 512 * 1024, /* for deletions and closed sessions when the heap is full */
 };
-static const uint64_t magic = 0x3145455254444450; /* "PDDTREE1" */
-
-/* ---- readers ---- */
-
-const struct shm_tree *shm_tree_of(uint32_t gen)
-{
-	const struct shm_tree *t = shm_window(gen);
-
-	if (__atomic_load_n(&t->magic, __ATOMIC_ACQUIRE) != magic || t->gen != gen)
-		return NULL;
-	return t;
-}
-
-int64_t shm_tree_zxid(const struct shm_tree *t)
-{
-	return __atomic_load_n(&t->zxid, __ATOMIC_ACQUIRE);
-}
-
-int64_t shm_tree_count(const struct shm_tree *t)
-{
-	return SHARED_GET(t->count) + 1;
-}
-
-uint64_t shm_tree_hash(const struct shm_tree *t, const void *path, size_t len)
-{
-	return len ? hash_bytes(&t->key, path, len) : hash_bytes(&t->key, "/", 1);
-}
-
-const struct shm_version *shm_node_version(const struct shm_node *n, int64_t zxid)
-{
-	const struct shm_version *v;
-
-	if (!seen(n->czxid, SHARED_GET(n->last), zxid))
-		return NULL;
-	v = RCU_GET(n->version);
-	while (SHARED_GET(v->zxid) > zxid && v->older)
-		v = v->older;
-	return v;
-}
-
-const struct shm_node *shm_tree_find(const struct shm_tree *t, uint64_t hash, const void *path,
-				     size_t len, int64_t zxid, const struct shm_version **version)
-{
-	const struct shm_node *n;
-	const struct shm_version *v;
-
-	n = len ? shm_index_newest(t, hash, path, len) : shm_index_newest(t, hash, "/", 1);
-	while (n && n->czxid > zxid)
-		n = n->extra ? RCU_GET(node_extra(n)->older_life) : NULL;
-	v = n ? shm_node_version(n, zxid) : NULL;
-	if (!v)
-		return NULL;
-	if (version)
-		*version = v;
-	return n;
-}
-
-const char *shm_node_path(const struct shm_node *n, uint32_t *len)
-{
-	*len = n->path_len;
-	return n->path;
-}
-
-const char *shm_node_name(const struct shm_node *n, uint32_t *len)
-{
-	const char *end = n->path + n->path_len, *name = end;
-
-	while (name[-1] != '/')
-		name--;
-	*len = (uint32_t)(end - name);
-	return name;
-}
-
-const struct shm_node *shm_node_parent(const struct shm_node *n)
-{
-	return n->parent;
-}
-
-int64_t shm_node_owner(const struct shm_node *n)
-{
-	return n->extra ? node_extra(n)->owner : 0;
-}
-
-int64_t shm_node_czxid(const struct shm_node *n)
-{
-	return n->czxid;
-}
-
-/* Creates and deletes of children: creates so far twice, less those that live (32-bit wrap). */
-static int32_t wire_cversion(const struct shm_version *v)
-{
-	return (int32_t)(2 * (uint32_t)v->cversion - (uint32_t)v->children);
-}
-
-void shm_node_stat(const struct shm_node *n, const struct shm_version *v,
-		   uint8_t out[SHM_STAT_BYTES])
-{
-	int64_t owner = shm_node_owner(n);
-
-	be64_put(out, (uint64_t)n->czxid);
-	be64_put(out + 8, (uint64_t)v->mzxid);
-	be64_put(out + 16, (uint64_t)n->ctime);
-	be64_put(out + 24, (uint64_t)v->mtime);
-	be32_put(out + 32, (uint32_t)v->version);
-	be32_put(out + 36, (uint32_t)wire_cversion(v));
-	be32_put(out + 40, (uint32_t)v->aversion);
-	be64_put(out + 44, owner_is_extended(owner) ? 0 : (uint64_t)owner);
-	be32_put(out + 52, v->data_len < 0 ? 0 : (uint32_t)v->data_len);
-	be32_put(out + 56, (uint32_t)v->children);
-	be64_put(out + 60, (uint64_t)v->pzxid);
-}
-
-const void *shm_version_data(const struct shm_version *v, int32_t *len)
-{
-	*len = v->data_len;
-	return v->data_len > DATA_INLINE ? version_blob(v) : v->data;
-}
-
-uint32_t shm_version_acl(const struct shm_version *v)
-{
-	return v->acl;
-}
-
-int32_t shm_version_version(const struct shm_version *v)
-{
-	return v->version;
-}
-
-int32_t shm_version_aversion(const struct shm_version *v)
-{
-	return v->aversion;
-}
-
-int32_t shm_version_cversion(const struct shm_version *v)
-{
-	return v->cversion;
-}
-
-int32_t shm_version_children(const struct shm_version *v)
-{
-	return v->children;
-}
-
-int64_t shm_version_mzxid(const struct shm_version *v)
-{
-	return v->mzxid;
-}
-
-int64_t shm_version_mtime(const struct shm_version *v)
-{
-	return v->mtime;
-}
-
-int64_t shm_version_pzxid(const struct shm_version *v)
-{
-	return v->pzxid;
-}
-
-uint32_t shm_version_crc(const struct shm_version *v)
-{
-	return v->crc;
-}
-
-/* ---- sizes and digest ---- */
-
-size_t shm_version_bytes(int32_t data_len)
-{
-	size_t inline_bytes = data_len > DATA_INLINE ? sizeof(void *)
-			      : data_len > 0         ? (size_t)data_len
-						     : 0;
-
-	return sizeof(struct shm_version) + inline_bytes;
-}
-
-static size_t node_bytes(size_t path_len, bool extra)
-{
-	return offsetof(struct shm_node, path) + path_len + (extra ? sizeof(struct shm_extra) : 0);
-}
-
-size_t shm_node_bytes(const struct shm_node *n)
-{
-	return node_bytes(n->path_len, n->extra);
-}
-
-/* ZooKeeper's DigestCalculator: nodes below /zookeeper/ don't count. */
-static bool digest_has(const char *path, size_t len)
-{
-	return len < 11 || memcmp(path, "/zookeeper/", 11) != 0;
-}
-
-/* The root counts with the path "". */
-static uint32_t crc_of_data(const char *path, size_t path_len, const void *data, int32_t data_len)
-{
-	uint32_t crc = path_len > 1 ? libdeflate_crc32(0, path, path_len) : 0;
-
-	return data_len > 0 ? libdeflate_crc32(crc, data, (size_t)data_len) : crc;
-}
-
-uint32_t shm_node_crc(const char *path, size_t path_len, const void *data, int32_t data_len,
-		      const uint8_t persisted[60])
-{
-	if (!digest_has(path, path_len))
-		return 0;
-	return libdeflate_crc32(crc_of_data(path, path_len, data, data_len), persisted,
-				PERSISTED_BYTES);
-}
-
-static void persisted_stat(const struct shm_node *n, const struct shm_version *v,
-			   uint8_t out[PERSISTED_BYTES])
-{
-	be64_put(out, (uint64_t)n->czxid);
-	be64_put(out + 8, (uint64_t)v->mzxid);
-	be64_put(out + 16, (uint64_t)v->pzxid);
-	be64_put(out + 24, (uint64_t)n->ctime);
-	be64_put(out + 32, (uint64_t)v->mtime);
-	be32_put(out + 40, (uint32_t)v->version);
-	be32_put(out + 44, (uint32_t)v->cversion);
-	be32_put(out + 48, (uint32_t)v->aversion);
-	be64_put(out + 52, (uint64_t)shm_node_owner(n));
-}
-
-/* v's share, new; `was`: the share that it replaces. The CRC of path and data is kept, so that a
- * new child does not cost a pass over its parent's data. */
-static void share(struct shm_tree *t, const struct shm_node *n, struct shm_version *v, uint32_t was,
-		  bool data_changed)
-{
-	uint8_t stat[PERSISTED_BYTES];
-	int32_t len;
-
-	if (!t->digest_on || !digest_has(n->path, n->path_len)) {
-		v->crc = v->crc_data = 0;
-		return;
-	}
-	const void *data = shm_version_data(v, &len);
-
-	if (data_changed)
-		v->crc_data = crc_of_data(n->path, n->path_len, data, len);
-	persisted_stat(n, v, stat);
-	v->crc = libdeflate_crc32(v->crc_data, stat, sizeof(stat));
-	t->digest += (uint64_t)v->crc - was;
-}
-
-static void share_again(struct shm_node *n, void *tree)
-{
-	if (n->last == INT64_MAX)
-		share(tree, n, n->version, 0, true);
-}
-
-void shm_tree_set_digest(struct shm_tree *t, bool enabled)
-{
-	t->digest_on = enabled;
-	t->digest = 0;
-	shm_index_walk(t, share_again, t);
-}
-
-uint64_t shm_tree_digest(const struct shm_tree *t)
-{
-	return t->digest;
-}
 
 /* ---- the tree as a whole ---- */
 
@@ -317,7 +54,7 @@ int shm_tree_new(struct shm_tree **out, uint32_t gen, uint64_t heap_max)
 		error = tree_init(t, gen);
 	if (error)
 		return error;
-	__atomic_store_n(&t->magic, magic, __ATOMIC_RELEASE);
+	__atomic_store_n(&t->magic, SHM_TREE_MAGIC, __ATOMIC_RELEASE);
 	*out = t;
 	return 0;
 }
@@ -391,7 +128,26 @@ struct shm_node *shm_tree_get(struct shm_tree *t, const void *path, size_t len)
 	return (struct shm_node *)(uintptr_t)shm_tree_find(t, hash, path, len, SHM_LATEST, NULL);
 }
 
-/* ---- versions ---- */
+/* ---- versions and nodes ---- */
+
+size_t shm_version_bytes(int32_t data_len)
+{
+	size_t inline_bytes = data_len > DATA_INLINE ? sizeof(void *)
+			      : data_len > 0         ? (size_t)data_len
+						     : 0;
+
+	return sizeof(struct shm_version) + inline_bytes;
+}
+
+static size_t node_bytes(size_t path_len, bool extra)
+{
+	return offsetof(struct shm_node, path) + path_len + (extra ? sizeof(struct shm_extra) : 0);
+}
+
+size_t shm_node_bytes(const struct shm_node *n)
+{
+	return node_bytes(n->path_len, n->extra);
+}
 
 /* May v be changed as it is? */
 static bool is_private(const struct shm_tree *t, const struct shm_version *v)
@@ -400,7 +156,7 @@ static bool is_private(const struct shm_tree *t, const struct shm_version *v)
 }
 
 /* A version for n with room for data_len bytes, complete but for its data, not yet linked. */
-static struct shm_version *version_new(struct shm_tree *t, int32_t data_len, const void *data)
+struct shm_version *shm_version_new(struct shm_tree *t, int32_t data_len, const void *data)
 {
 	struct shm_version *v = shm_alloc(&t->arena, shm_version_bytes(data_len));
 
@@ -423,7 +179,7 @@ static struct shm_version *version_new(struct shm_tree *t, int32_t data_len, con
 	return v;
 }
 
-static void version_free(struct shm_tree *t, struct shm_version *v)
+void shm_version_free(struct shm_tree *t, struct shm_version *v)
 {
 	if (v->data_len > DATA_INLINE)
 		shm_free(&t->arena, version_blob(v), (size_t)v->data_len);
@@ -460,8 +216,7 @@ static void version_link(struct shm_tree *t, struct shm_node *n, struct shm_vers
 
 /* ---- create ---- */
 
-static struct shm_node *node_new(struct shm_tree *t, const char *path, uint32_t path_len,
-				 bool extra)
+struct shm_node *shm_node_new(struct shm_tree *t, const char *path, uint32_t path_len, bool extra)
 {
 	uint8_t *p = shm_alloc(&t->arena, node_bytes(path_len, extra));
 	struct shm_node *n;
@@ -479,7 +234,7 @@ static struct shm_node *node_new(struct shm_tree *t, const char *path, uint32_t 
 	return n;
 }
 
-static void node_drop(struct shm_tree *t, struct shm_node *n)
+void shm_node_drop(struct shm_tree *t, struct shm_node *n)
 {
 	shm_free(&t->arena, n->extra ? (void *)node_extra(n) : (void *)n, shm_node_bytes(n));
 }
@@ -506,8 +261,8 @@ static struct shm_chunk **list_of_owner(struct shm_tree *t, int64_t owner)
 	return s ? &s->ephemerals : NULL;
 }
 
-/* Everything that entering a node needs beforehand, so that node_enter() can't fail. */
-static int enter_reserve(struct shm_tree *t, uint64_t hash, struct shm_node *parent, int64_t owner)
+/* Everything that entering a node needs beforehand, so that shm_node_enter() can't fail. */
+int shm_node_reserve(struct shm_tree *t, uint64_t hash, struct shm_node *parent, int64_t owner)
 {
 	struct shm_chunk **list = list_of_owner(t, owner);
 	int error = shm_index_reserve(t, hash);
@@ -532,7 +287,7 @@ static void life_link(struct shm_tree *t, uint64_t hash, struct shm_node *dead, 
 }
 
 /* Index, parent's list, owner's list, totals. */
-static void node_enter(struct shm_tree *t, uint64_t hash, struct shm_node *n, struct shm_node *dead)
+void shm_node_enter(struct shm_tree *t, uint64_t hash, struct shm_node *n, struct shm_node *dead)
 {
 	int64_t owner = shm_node_owner(n);
 	struct shm_chunk **list = list_of_owner(t, owner);
@@ -568,7 +323,7 @@ static void parent_created(struct shm_tree *t, struct shm_node *parent, struct s
 	}
 	v->children++;
 	version_link(t, parent, v, new->zxid);
-	share(t, parent, v, was, false);
+	shm_node_share(t, parent, v, was, false);
 }
 
 int shm_tree_create(struct shm_tree *t, const struct shm_new *new, struct shm_node **out)
@@ -585,17 +340,17 @@ int shm_tree_create(struct shm_tree *t, const struct shm_new *new, struct shm_no
 		return -ENOENT;
 	if (dead && dead->last == INT64_MAX)
 		return -EEXIST;
-	error = enter_reserve(t, hash, parent, new->owner);
+	error = shm_node_reserve(t, hash, parent, new->owner);
 	if (error)
 		return error;
-	n = node_new(t, new->path, new->path_len, new->owner || dead);
-	v = n ? version_new(t, new->data_len, new->data) : NULL;
+	n = shm_node_new(t, new->path, new->path_len, new->owner || dead);
+	v = n ? shm_version_new(t, new->data_len, new->data) : NULL;
 	pv = v ? version_copy(t, parent) : NULL;
 	if (!pv) {
 		if (v)
-			version_free(t, v);
+			shm_version_free(t, v);
 		if (n)
-			node_drop(t, n);
+			shm_node_drop(t, n);
 		return -ENOMEM;
 	}
 	if (n->extra)
@@ -605,8 +360,8 @@ int shm_tree_create(struct shm_tree *t, const struct shm_new *new, struct shm_no
 	n->ctime = v->mtime = new->time_ms;
 	v->acl = new->acl;
 	n->version = v;
-	share(t, n, v, 0, true);
-	node_enter(t, hash, n, dead);
+	shm_node_share(t, n, v, 0, true);
+	shm_node_enter(t, hash, n, dead);
 	parent_created(t, parent, pv, new);
 	shm_tree_touch(t, new->zxid);
 	if (out)
@@ -650,7 +405,7 @@ int shm_tree_delete(struct shm_tree *t, struct shm_node *n, int64_t zxid)
 	if (zxid > pv->pzxid)
 		pv->pzxid = zxid;
 	version_link(t, parent, pv, zxid);
-	share(t, parent, pv, was, false);
+	shm_node_share(t, parent, pv, was, false);
 	shm_tree_touch(t, zxid);
 	return 0;
 }
@@ -701,7 +456,7 @@ static int set(struct shm_tree *t, struct shm_node *n, struct shm_version *v, in
 	if (old->data_len > DATA_INLINE)
 		shm_retire(t, RETIRED_MEMORY, version_blob(old), (size_t)old->data_len);
 	version_link(t, n, v, zxid);
-	share(t, n, v, was, true);
+	shm_node_share(t, n, v, was, true);
 	shm_tree_touch(t, zxid);
 	return 0;
 }
@@ -716,7 +471,7 @@ static struct shm_version *with_data(struct shm_tree *t, struct shm_node *n, con
 	shm_retire_private(t);
 	if (shm_retire_reserve(t, 8))
 		return NULL;
-	v = version_new(t, len, data);
+	v = shm_version_new(t, len, data);
 	if (!v)
 		return NULL;
 	v->mzxid = old->mzxid;
@@ -784,7 +539,7 @@ int shm_tree_set_acl(struct shm_tree *t, struct shm_node *n, uint32_t acl, int32
 	v->acl = acl;
 	v->aversion = aversion;
 	version_link(t, n, v, zxid);
-	share(t, n, v, was, false);
+	shm_node_share(t, n, v, was, false);
 	shm_tree_touch(t, zxid);
 	return 0;
 }
@@ -804,127 +559,6 @@ int shm_tree_raise_cversion(struct shm_tree *t, struct shm_node *n, int32_t cver
 		v->pzxid = zxid;
 	}
 	version_link(t, n, v, zxid);
-	share(t, n, v, was, false);
+	shm_node_share(t, n, v, was, false);
 	return 0;
-}
-
-/* ---- load ---- */
-
-static struct shm_node *loaded_parent(struct shm_tree *t, const char *path, uint32_t len)
-{
-	struct shm_node *last = t->last_parent;
-	uint32_t end = len - 1;
-
-	while (path[end] != '/')
-		end--;
-	if (last && last->path_len == (end ? end : 1) && !memcmp(last->path, path, last->path_len))
-		return last;
-	return t->last_parent = shm_tree_get(t, end ? path : "/", end ? end : 1);
-}
-
-static void load_stat(struct shm_node *n, struct shm_version *v, const struct shm_loaded *from)
-{
-	n->czxid = from->czxid;
-	n->ctime = from->ctime;
-	v->mzxid = from->mzxid;
-	v->mtime = from->mtime;
-	v->pzxid = from->pzxid;
-	v->version = from->version;
-	v->cversion = from->cversion;
-	v->aversion = from->aversion;
-	v->acl = from->acl;
-	if (n->extra)
-		node_extra(n)->owner = from->owner;
-}
-
-int shm_tree_load(struct shm_tree *t, const struct shm_loaded *from)
-{
-	bool is_root = from->path_len <= 1;
-	const char *path = is_root ? "/" : from->path;
-	uint32_t len = is_root ? 1 : from->path_len;
-	uint64_t hash = shm_tree_hash(t, path, len);
-	struct shm_node *parent = NULL, *n;
-	struct shm_version *v;
-	int error;
-
-	if (path[0] != '/' || (!is_root && path[len - 1] == '/') || from->data_len < -1)
-		return -EINVAL;
-	if (!is_root && !(parent = loaded_parent(t, path, len)))
-		return -ENOENT;
-	if (shm_index_newest(t, hash, path, len))
-		return -EEXIST;
-	shm_retire_private(t);
-	error = enter_reserve(t, hash, parent, from->owner);
-	if (error)
-		return error;
-	n = node_new(t, path, len, from->owner != 0);
-	v = n ? version_new(t, from->data_len, from->data) : NULL;
-	if (!v) {
-		if (n)
-			node_drop(t, n);
-		return -ENOMEM;
-	}
-	load_stat(n, v, from);
-	n->parent = parent;
-	n->version = v;
-	share(t, n, v, 0, true);
-	node_enter(t, hash, n, NULL);
-	if (parent)
-		parent->version->children++;
-	else
-		t->root = n;
-	return 0;
-}
-
-int shm_tree_loaded(struct shm_tree *t, int64_t zxid)
-{
-	t->last_parent = NULL;
-	shm_tree_touch(t, zxid);
-	return t->root ? 0 : -ENOENT;
-}
-
-int shm_tree_initial(struct shm_tree *t)
-{
-	static const char *const paths[] = {"/", "/zookeeper", "/zookeeper/quota",
-					    "/zookeeper/config"};
-
-	for (unsigned i = 0; i < 4; i++) {
-		struct shm_loaded n = {.path = paths[i], .path_len = (uint32_t)strlen(paths[i])};
-		int64_t acl = i == 3 ? shm_acl_intern_world(t, 1) : SHM_ACL_OPEN;
-		int error;
-
-		if (acl < 0)
-			return (int)acl;
-		n.acl = (uint32_t)acl;
-		n.aversion = i == 3 ? -1 : 0;
-		n.data = "";
-		error = shm_tree_load(t, &n);
-		if (error)
-			shm_acl_release(t, n.acl);
-		if (error && error != -EEXIST)
-			return error;
-	}
-	return 0;
-}
-
-/* ---- extended nodes ---- */
-
-static struct shm_node *extended_alive(struct shm_tree *t, uint64_t place)
-{
-	struct shm_node *n = shm_list_next(t->extended, place);
-
-	while (n && n->last != INT64_MAX)
-		n = shm_list_next(t->extended, node_extra(n)->place);
-	return n;
-}
-
-struct shm_node *shm_extended_first(struct shm_tree *t)
-{
-	return extended_alive(t, 0);
-}
-
-struct shm_node *shm_extended_next(struct shm_tree *t, struct shm_node *n)
-{
-	CHECK(t->extended);
-	return extended_alive(t, node_extra(n)->place);
 }
