@@ -141,13 +141,9 @@ static int64_t connections_elsewhere(const struct worker *w, bool least)
 
 void wrk_balance(struct worker *w)
 {
-	int64_t least = connections_elsewhere(w, true);
-	bool ahead = w->count.connections - LEAD > least + least / 8;
+	int64_t least = connections_elsewhere(w, true), lead = w->count.connections - LEAD;
+	bool ahead = least < INT64_MAX / 2 && lead > least + least / 8;
 
-	if (w->listening == !ahead)
-		return;
-	if (!w->listening && w->now_ms < w->listen_again_ms && ahead)
-		return;
 	wrk_listen(w, !ahead || (!w->listening && w->now_ms >= w->listen_again_ms));
 }
 
