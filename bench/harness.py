@@ -19,7 +19,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, "build", os.environ.get("V", "rel"))
 OUT = os.path.join(ROOT, "build", "bench")
-READY_SECONDS_MAX = 120
+READY_SECONDS_MAX = 60
 APACHE_JARS = "/usr/share/java/zookeeper.jar"
 APACHE_CONF = "/etc/zookeeper/conf"
 
