@@ -28,7 +28,7 @@
 
 enum {
 	GRANULE = 2 << 20,
-	AHEAD_MAX = 16, /* granules that the helper keeps ready */
+	AHEAD_MAX = 16 * GRANULE, /* bytes that the helper keeps ready */
 	SPARE_MIN = 8 << 20,
 };
 
@@ -85,11 +85,11 @@ void shm_arena_prepare(struct shm_arena *a)
 	if (a->kind == SHM_ARENA_PRIVATE)
 		return;
 	uint8_t *next = __atomic_load_n(&a->next, __ATOMIC_RELAXED);
-	uint64_t used = (uint64_t)(next - a->base), ahead = used / 4;
+	uint64_t used = (uint64_t)(next - a->base), ahead = GRANULE + used / 64;
 	uint64_t want = __atomic_load_n(&a->want, __ATOMIC_RELAXED);
 
-	if (ahead > (uint64_t)AHEAD_MAX * GRANULE)
-		ahead = (uint64_t)AHEAD_MAX * GRANULE;
+	if (ahead > AHEAD_MAX)
+		ahead = AHEAD_MAX;
 	if (want > used && want - used > ahead)
 		ahead = want - used;
 	if (ahead > (uint64_t)(a->end - next))
