@@ -105,13 +105,14 @@ static int create(struct wtr_apply *a, const struct create *c)
 		shm_acl_release(a->tree, (uint32_t)acl);
 		return err == -EEXIST || err == -ENOENT ? create_again(a, c) : err;
 	}
-	wtr_quota_created(a->quota, text(c->path), (uint32_t)c->path.len, c->data.len,
-			  a->header.zxid);
 	put_event(a, ZK_EVENT_CREATED, text(c->path), (uint32_t)c->path.len, (uint32_t)acl,
 		  acl_of(shm_node_parent(n)));
 	put_path(a, c->path);
 	if (c->with_stat)
 		put_stat(a, n);
+	/* Behind the reply: what it says of a stats node is what the client gave. */
+	wtr_quota_created(a->quota, text(c->path), (uint32_t)c->path.len, c->data.len,
+			  a->header.zxid);
 	return 0;
 }
 

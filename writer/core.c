@@ -154,6 +154,7 @@ static struct wtr_prep *begin_txn(struct wtr_core *c, struct wtr_session *s,
 	p->ids = ids;
 	p->zxid = zab_next_zxid(&c->zab);
 	p->time_ms = c->wall_ms;
+	p->members = 1;
 	p->out = jute_out_of(b->bytes + b->len + sizeof(uint32_t) + ZK_TXN_HEADER_SIZE,
 			     c->batch_cap - b->len - sizeof(uint32_t) - ZK_TXN_HEADER_SIZE -
 				 ZK_TXN_DIGEST_SIZE);
@@ -200,6 +201,7 @@ static void end_txn(struct wtr_core *c, int64_t client_id, int32_t cxid, struct 
 	b->last_zxid = p->zxid;
 	c->flight_bytes += len;
 	c->txns++;
+	c->changes += p->members;
 	c->txn_bytes += len;
 	CHECK(zab_step(&c->zab, &submit, &out) == 0);
 	CHECK(out.append_zxid == p->zxid);

@@ -38,12 +38,16 @@
 #include "writer/reaper.h"
 #include "writer/report.h"
 
+#ifdef FUZZING
+enum { WTR_BATCHES = 4, WTR_BATCH_BYTES = 1 << 10, WTR_BATCH_TXNS = 8, WTR_OUT_BYTES = 256 };
+#else
 enum {
 	WTR_BATCHES = 4,
 	WTR_BATCH_BYTES = 1 << 20,
 	WTR_BATCH_TXNS = 8192,
 	WTR_OUT_BYTES = 1 << 20, /* apply pauses when `out` is longer */
 };
+#endif
 
 /* Who asked for a transaction: where its reply goes. */
 struct wtr_origin {
@@ -99,6 +103,7 @@ struct wtr_core {
 	struct wtr_buf out; /* frames: u32 length, u32 zero, record padded to 8 */
 	int64_t applied_zxid;
 	uint64_t txns, txn_bytes, refused, requests; /* counters, for the board */
+	uint64_t changes; /* transactions, but a multi counts its members */
 };
 
 /* Everything is allocated here; `tree` is as of `zxid`, its sessions are taken over. -ENOMEM. */

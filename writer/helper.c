@@ -104,6 +104,7 @@ int wtr_helper_start(struct wtr_helper *p)
 {
 	pthread_condattr_t attr;
 
+	atomic_store(&p->purge, true);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

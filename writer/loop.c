@@ -18,6 +18,7 @@ enum {
 	STUCK_MS = 5000,       /* a full ring that nobody empties */
 	NOP_MS = 10,           /* at most one DOWN_NOP in that time */
 	RECLAIM_WAIT_MS = 20,  /* look again whether readers have gone on */
+	FULL_MS = 1,           /* look again whether there is room */
 	EXIT_EVENTFD = 1,
 };
 
@@ -58,20 +59,19 @@ static void publish(struct wtr_loop *l)
 	l->unpublished = l->wake_all = false;
 }
 
-/* The ring is full: publish, wake everybody; after a while the one who lags most has to go. */
-static void make_room(struct wtr_loop *l)
+void wtr_loop_make_room(struct wtr_loop *l)
 {
-	uint64_t behind;
+	uint64_t behind, now = clock_mono_ms();
 	int lag;
 
 	l->wake_all = true;
 	publish(l);
 	shm_wake_workers(l->heritage, 1);
 	if (!l->stuck_ms)
-		l->stuck_ms = l->turn_ms;
-	if (l->turn_ms - l->stuck_ms < STUCK_MS)
+		l->stuck_ms = now;
+	if (now - l->stuck_ms < STUCK_MS)
 		return;
-	l->stuck_ms = l->turn_ms;
+	l->stuck_ms = now;
 	lag = shm_commit_laggard(&l->tx, &behind);
 	if (lag < 0)
 		return;
@@ -85,7 +85,7 @@ static void make_room(struct wtr_loop *l)
 static bool tell(struct wtr_loop *l)
 {
 	if (!flush(l)) {
-		make_room(l);
+		wtr_loop_make_room(l);
 		return false;
 	}
 	l->stuck_ms = 0;
@@ -306,8 +306,11 @@ static bool rings_are_empty(const struct wtr_loop *l)
 /* Is there something that a turn could do now? Looked at with the sleeping flag up. */
 static bool has_work(const struct wtr_loop *l)
 {
-	if (atomic_load(&l->board->stopping) ||
-	    wtr_log_durable(&l->log) > l->core.zab.durable_zxid)
+	if (atomic_load(&l->board->stopping))
+		return true;
+	if (l->core.out.len) /* the commit ring is full: nothing moves before it does */
+		return false;
+	if (wtr_log_durable(&l->log) > l->core.zab.durable_zxid)
 		return true;
 	if (!wtr_log_busy(&l->log) && l->core.fill && l->core.fill->n)
 		return true;
@@ -321,8 +324,10 @@ static int sleep_ms(const struct wtr_loop *l)
 
 	if (shm_tree_retired_bytes(l->tree) && ms > RECLAIM_WAIT_MS)
 		ms = RECLAIM_WAIT_MS;
-	if (l->core.out.len && ms > 1) /* the commit ring is full */
-		ms = 1;
+	if (l->core.out.len)
+		ms = FULL_MS;
+	else if (!wtr_core_ready(&l->core) && ms < FULL_MS)
+		ms = FULL_MS; /* what is overdue needs room; the log thread wakes us */
 	return ms > 1000 ? 1000 : (int)ms;
 }
 
@@ -349,7 +354,7 @@ static void begin_turn(struct wtr_loop *l)
 	l->turn_ms = now;
 	for (unsigned i = 0; i < l->board->n_workers; i++)
 		watch_worker(l, i);
-	if (wtr_core_ready(&l->core) && l->in_service)
+	if (l->in_service)
 		wtr_core_tick(&l->core, now, clock_wall_ms(), now <= l->expected_ms + STALL_MS);
 	l->expected_ms = now;
 }

@@ -54,10 +54,13 @@ struct wtr_loop {
 	struct wtr_batch *at_log;
 
 	/* Snapshots: when the next one is due, and the one that is being made. */
-	uint64_t snap_txns, snap_bytes, snap_retry_ms;
+	uint64_t snap_changes, snap_bytes, snap_retry_ms;
 	uint32_t snap_asked;
 	int epoll;
 };
+
+/* The commit ring is full: publish, wake everybody; after a while who lags most has to go. */
+void wtr_loop_make_room(struct wtr_loop *l);
 
 /* Serve until board->stopping. The exit status. */
 int wtr_loop_run(struct wtr_loop *l);

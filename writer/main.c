@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -11,7 +12,7 @@
 #include "writer/recovery.h"
 #include "writer/snap_policy.h"
 
-enum { EXIT_UNEXPECTED = 1, EXIT_DATA = 3, EXIT_STORAGE = 10 };
+enum { EXIT_UNEXPECTED = 1, EXIT_DATA = 3, EXIT_STORAGE = 10, ROOM_US = 1000 };
 
 /*
  * Readers may have seen everything up to settled_zxid, and what is behind it perhaps: the tree is
@@ -79,9 +80,11 @@ static void publish_generation(struct wtr_loop *l, const struct wtr_recovery *r)
 
 	l->told_zxid = r->tree_zxid;
 	shm_commit_tx_attach(&l->tx, l->heritage);
-	/* A predecessor may have left the ring full; its readers are awake and empty it. */
-	while (shm_commit_appendv(&l->tx, &iov, 1) == -EAGAIN)
-		shm_wake_workers(l->heritage, 1);
+	/* A predecessor may have left the ring full. */
+	while (shm_commit_appendv(&l->tx, &iov, 1) == -EAGAIN) {
+		wtr_loop_make_room(l);
+		usleep(ROOM_US);
+	}
 	shm_tree_published(l->tree, r->tree_zxid, l->tx.head);
 	atomic_store(&l->board->gen, r->gen);
 	shm_commit_publish(&l->tx, r->tree_zxid);

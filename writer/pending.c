@@ -8,7 +8,11 @@
 #include "base/bytes.h"
 #include "base/check.h"
 
+#ifdef FUZZING
+enum { BUCKETS = 1 << 4, SLAB = 8, TOUCH_FIRST = 1 << 2 };
+#else
 enum { BUCKETS = 1 << 16, SLAB = 64, TOUCH_FIRST = 1 << 12 };
+#endif
 
 /* Records are made many at a time, and freed with the overlay. */
 struct wtr_slab {

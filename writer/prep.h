@@ -36,6 +36,7 @@ struct wtr_prep {
 	int64_t zxid, time_ms;
 	struct jute_out out; /* the record goes here; the caller rewinds it when a code comes back */
 	int32_t type;        /* of the transaction, on ZOK */
+	uint32_t members;    /* of a multi; else 1 */
 	bool in_multi;
 };
 

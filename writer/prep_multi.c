@@ -158,6 +158,7 @@ enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t le
 	}
 	p->in_multi = false;
 	p->type = ZK_OP_MULTI;
+	p->members = (uint32_t)count;
 	if (failed == ZMARSHALLINGERROR)
 		return failed;
 	zk_multi_txn_end(&p->out, begin, (size_t)count);

@@ -1,28 +1,60 @@
 #include "writer/recovery.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "storage/import.h"
 #include "writer/snapshot.h"
 
+enum { AHEAD_US = 1000 };
+
 /* Until storage/import.c is there. */
 #pragma weak sto_import_wanted
 #pragma weak sto_import
 
+static void *run_ahead(void *arg)
+{
+	struct wtr_recovery *r = arg;
+
+	/* Each call works until it is a share of the tree ahead; then the load has to come. */
+	while (!atomic_load(&r->ahead_stop)) {
+		shm_tree_prepare_memory(r->tree);
+		usleep(AHEAD_US);
+	}
+	return NULL;
+}
+
+static void start_ahead(struct wtr_recovery *r)
+{
+	atomic_store(&r->ahead_stop, false);
+	/* Without the thread it is slower, not worse. */
+	r->ahead_runs = !pthread_create(&r->ahead, NULL, run_ahead, r);
+}
+
+static void stop_ahead(struct wtr_recovery *r)
+{
+	atomic_store(&r->ahead_stop, true);
+	if (r->ahead_runs)
+		pthread_join(r->ahead, NULL);
+	r->ahead_runs = false;
+}
+
 static int begin(void *self, const struct sto_snap_head *head)
 {
 	struct wtr_recovery *r = self;
-	int err = shm_tree_new(&r->tree, r->gen, r->conf->heap_max);
+	int err;
 
+	stop_ahead(r);
+	err = shm_tree_new(&r->tree, r->gen, r->conf->heap_max);
 	if (err)
 		return err;
 	shm_tree_set_digest(r->tree, r->conf->digest_enabled);
 	shm_tree_set_ring(r->tree, r->commit_size);
 	if (head->nodes)
 		shm_tree_presize(r->tree, head->nodes);
+	start_ahead(r);
 	r->tail.len = 0;
-	r->last_entry_zxid = head->zxid;
 	wtr_quota_fini(&r->quota);
 	err = wtr_quota_init(&r->quota, r->tree);
 	r->apply.tree = r->tree;
@@ -93,7 +125,6 @@ static int txn(void *self, int64_t zxid, const uint8_t *entry, uint32_t len)
 	struct wtr_recovery *r = self;
 	int err;
 
-	r->last_entry_zxid = zxid;
 	if (zxid > r->limit) {
 		wtr_buf_put(&r->tail, &len, sizeof(len));
 		wtr_buf_put(&r->tail, entry, len);
@@ -154,6 +185,7 @@ int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, u
 		err = sto_dir_make(conf->data_log_dir, r->log_dir, sizeof(r->log_dir));
 	if (!err)
 		err = read_all(r);
+	stop_ahead(r);
 	if (*r->found.message)
 		log_always(err ? LOG_ERROR : LOG_WARNING, "recovery: %s", r->found.message);
 	if (err) {

@@ -11,6 +11,8 @@
  */
 #pragma once
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,8 +37,11 @@ struct wtr_recovery {
 	/* Between the calls of the sink. */
 	struct wtr_apply apply;
 	struct wtr_quota quota;
-	int64_t last_entry_zxid;
 	uint64_t commit_size;
+	/* Brings memory ahead of the loading. */
+	pthread_t ahead;
+	bool ahead_runs;
+	_Atomic bool ahead_stop;
 };
 
 /* limit: INT64_MAX when nothing was ever published. 0 or -errno, after a line in the log. */

@@ -23,7 +23,7 @@ void wtr_snap_schedule(struct wtr_loop *l)
 {
 	const struct conf *conf = l->heritage->conf;
 
-	l->snap_txns = l->core.txns + randomized(conf->snap_count);
+	l->snap_changes = l->core.changes + randomized(conf->snap_count);
 	l->snap_bytes = conf->snap_size_limit
 			    ? l->core.txn_bytes + randomized(conf->snap_size_limit)
 			    : UINT64_MAX;
@@ -44,7 +44,7 @@ static void ended(struct wtr_loop *l)
 	atomic_fetch_add_explicit(&stats->snapshots_failed, 1, memory_order_relaxed);
 	LOG_W("snapshot failed, status=%d; next try in a minute", status);
 	l->snap_retry_ms = l->turn_ms + RETRY_MS;
-	l->snap_txns = l->core.txns;
+	l->snap_changes = l->core.changes;
 }
 
 static void bound_retained(struct wtr_loop *l)
@@ -70,7 +70,7 @@ void wtr_snap_policy(struct wtr_loop *l)
 			bound_retained(l);
 		return;
 	}
-	if ((l->core.txns < l->snap_txns && l->core.txn_bytes < l->snap_bytes) ||
+	if ((l->core.changes < l->snap_changes && l->core.txn_bytes < l->snap_bytes) ||
 	    l->turn_ms < l->snap_retry_ms)
 		return;
 	wtr_snap_schedule(l);

@@ -1,10 +1,11 @@
 /*
  * snap_policy.h - when a snapshot is made, and when one that is being made has to stop
  *
- * After snapCount/2 transactions and a random part of the other half (so that members of an
- * ensemble don't all write at once), or after as much of snapSizeLimitInKb of log, the supervisor
- * is asked for a snapshotter. One that failed is tried again a minute later. Versions retained for
- * it are bounded: beyond a quarter of the heap it is killed.
+ * After snapCount/2 changes and a random part of the other half (so that members of an ensemble
+ * don't all write at once), or after as much of snapSizeLimitInKb of log, the supervisor is asked
+ * for a snapshotter. A multi counts its members, for what matters is how long a replay takes. One
+ * that failed is tried again a minute later. Versions retained for it are bounded: beyond a quarter
+ * of the heap it is killed.
  */
 #pragma once
 

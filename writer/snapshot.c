@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "shm/wake.h"
 #include "storage/recover.h"
@@ -141,6 +142,7 @@ int snapshotter_main(const struct shm_heritage *h)
 	const struct shm_board *board = h->board;
 	struct shm_seat *seat = h->seat[board->n_workers];
 	const struct shm_tree *t;
+	uint64_t from_ms = clock_mono_ms();
 	char dir[4096];
 	int64_t zxid;
 	int err;
@@ -158,8 +160,11 @@ int snapshotter_main(const struct shm_heritage *h)
 	if (!err)
 		err = wtr_snapshot_write(t, zxid, &sto_fs_posix, dir, offline, seat);
 	shm_reader_offline(seat);
-	if (!err)
+	if (!err) {
+		LOG_I("snapshot zxid=0x%llx took_ms=%llu", (unsigned long long)zxid,
+		      (unsigned long long)(clock_mono_ms() - from_ms));
 		return 0;
+	}
 	LOG_E("snapshot zxid=0x%llx dir=%s: %s", (unsigned long long)zxid, dir, strerror(-err));
 	return EXIT_SNAPSHOT;
 }
