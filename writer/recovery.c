@@ -9,10 +9,6 @@
 
 enum { AHEAD_US = 1000 };
 
-/* Until storage/import.c is there. */
-#pragma weak sto_import_wanted
-#pragma weak sto_import
-
 static void *run_ahead(void *arg)
 {
 	struct wtr_recovery *r = arg;
@@ -159,8 +155,7 @@ static int import(struct wtr_recovery *r, const struct sto_sink *sink)
 static int read_all(struct wtr_recovery *r)
 {
 	const struct sto_sink sink = {r, begin, session, node, loaded, txn};
-	int wanted =
-	    sto_import_wanted ? sto_import_wanted(&sto_fs_posix, r->snap_dir, r->log_dir) : 0;
+	int wanted = sto_import_wanted(&sto_fs_posix, r->snap_dir, r->log_dir);
 
 	if (wanted < 0)
 		return wanted;
