@@ -532,3 +532,49 @@ TEST(shm_tree_load, errors_are_told_and_the_rest_is_loaded)
 	EXPECT_I(shm_tree_get(f->t, "/", 1)->version->cversion, ==, 9);
 	tree_down(f);
 }
+
+TEST_F(shm_tree, sessions_and_acl_lists_come_and_go_by_the_thousand, struct tree_fx, tree_up,
+       tree_down)
+{
+	enum { MANY = 3000 };
+	uint8_t bytes[27] = "\0\0\0\1\0\0\0\0\0\0\0\5world\0\0\0\6anyon";
+	uint64_t used = 0;
+	bool wants_head;
+
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < MANY; i++) {
+			int64_t acl;
+
+			f->t->arena.fail_in = 1;
+			EXPECT_I(shm_session_add(f->t, 1000 + i, i, ++f->zxid, NULL), ==, -ENOMEM);
+			f->t->arena.fail_in = 0;
+			EXPECT_I(shm_session_add(f->t, 1000 + i, i, ++f->zxid, NULL), ==, 0);
+			be32_put(bytes + 4, (uint32_t)i + 32);
+			f->t->arena.fail_in = 1;
+			EXPECT_I(shm_acl_intern(f->t, bytes, 27), ==, -ENOMEM);
+			f->t->arena.fail_in = 0;
+			acl = shm_acl_intern(f->t, bytes, 27);
+			EXPECT_I(shm_acl_intern(f->t, bytes, 27), ==, acl);
+			shm_acl_release(f->t, (uint32_t)acl);
+			shm_acl_release(f->t, (uint32_t)acl);
+		}
+		EXPECT_U(shm_session_count(f->t), ==, MANY);
+		EXPECT_U(shm_session_slots(f->t), ==, MANY);
+		for (int i = 0; i < MANY; i++) {
+			struct shm_session *s = shm_session_find(f->t, 1000 + i);
+
+			REQUIRE(EXPECT_TRUE(s != NULL));
+			EXPECT_I(shm_session_timeout(s), ==, i);
+			EXPECT_TRUE(shm_session_at(f->t, shm_session_slot(s), SHM_LATEST) == s);
+			shm_session_remove(f->t, s, ++f->zxid);
+		}
+		for (int i = 0; i < 4; i++) {
+			publish(f);
+			shm_tree_reclaim(f->t, UINT64_MAX, UINT32_MAX, &wants_head);
+		}
+		EXPECT_U(shm_tree_retired_bytes(f->t), ==, 0);
+		if (!round)
+			used = shm_tree_used(f->t);
+		EXPECT_U(shm_tree_used(f->t), ==, used);
+	}
+}
