@@ -132,6 +132,20 @@ void wrk_regions(struct worker *w)
 	}
 }
 
+/* A session's slot is its tree's: find those of our connections in the new one. */
+static void find_slots(struct worker *w)
+{
+	uint32_t slots = shm_session_slots(w->tree);
+
+	for (uint32_t slot = 0; slot < slots && w->count.sessions; slot++) {
+		const struct shm_session *s = shm_session_at(w->tree, slot, w->rx.zxid);
+		struct wrk_conn *c = s ? wrk_conn_of_session(w, shm_session_id(s)) : NULL;
+
+		if (c)
+			c->slot = slot;
+	}
+}
+
 void wrk_switch(struct worker *w, uint32_t gen)
 {
 	const struct shm_tree *tree;
@@ -147,6 +161,7 @@ void wrk_switch(struct worker *w, uint32_t gen)
 		return; /* V2: only forward */
 	w->tree = tree;
 	w->gen = gen;
+	find_slots(w);
 	atomic_store_explicit(&w->seat->gen, gen, memory_order_release);
 }
 

@@ -1,4 +1,4 @@
-#include "base/check.h"
+#include "jute/path.h"
 #include "workers/conn.h"
 #include "workers/worker.h"
 
@@ -14,11 +14,12 @@ bool wrk_watch(struct worker *w, struct wrk_conn *c, int table, const void *path
 void wrk_notify(struct worker *w, struct wrk_conn *c, int64_t zxid, int32_t type, const void *path,
 		size_t len)
 {
-	struct jute_out out = wrk_reply_begin(w, c, 12 + len, ZK_XID_NOTIFICATION, zxid, ZOK);
-	struct zk_watcher_event e = {
-	    .type = type, .state = ZK_STATE_SYNC_CONNECTED, .path = jute_buf_of(path, len)};
+	struct jute_out out =
+	    wrk_reply_begin(w, c, 12 + 3 * len, ZK_XID_NOTIFICATION, zxid, ZOK);
 
-	zk_watcher_event_encode(&out, &e);
+	jute_put_int(&out, type);
+	jute_put_int(&out, ZK_STATE_SYNC_CONNECTED);
+	zk_put_echo(&out, jute_buf_of(path, len)); /* it is the client's text, not a znode's */
 	wrk_reply_end(w, c, &out);
 }
 
