@@ -128,6 +128,8 @@ void shm_tree_prefetch_node(const struct shm_tree *t, uint64_t hash)
 {
 	const struct shm_node *n = likely(t, hash);
 
+	if (!n)
+		return;
 	__builtin_prefetch(n);
 	__builtin_prefetch((const char *)n + 64);
 }
@@ -137,6 +139,8 @@ void shm_tree_prefetch_version(const struct shm_tree *t, uint64_t hash)
 	const struct shm_node *n = likely(t, hash);
 	const char *v = n ? (const char *)RCU_GET(n->version) : NULL;
 
+	if (!v)
+		return;
 	__builtin_prefetch(v);
 	__builtin_prefetch(v + 64);
 }

@@ -490,10 +490,12 @@ static uint32_t take_frames(struct worker *w, struct wrk_frame frames[BATCH], co
 		wrk_read_prepare(w, &frames[n]);
 		*used += 4 + (size_t)size;
 	}
-	if (n > 1)
-		for (uint32_t i = 0; i < n; i++)
-			if (frames[i].hash)
-				shm_tree_prefetch_node(w->tree, frames[i].hash);
+	for (uint32_t i = 0; n > 1 && i < n; i++)
+		if (frames[i].hash)
+			shm_tree_prefetch_node(w->tree, frames[i].hash);
+	for (uint32_t i = 0; n > 1 && i < n; i++)
+		if (frames[i].hash)
+			shm_tree_prefetch_version(w->tree, frames[i].hash);
 	return n;
 }
 

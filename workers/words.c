@@ -368,7 +368,7 @@ static void send_share(struct worker *w, uint64_t asker, int32_t kind, const str
 		size_t end = t->len - at > PIECE_MAX ? at + PIECE_MAX : t->len;
 		struct msg_up m = {
 		    .kind = UP_REPORT_TEXT, .epoch = w->epoch, .conn = asker, .xid = kind};
-		struct iovec iov[2] = {{&m, sizeof(m)}, {t->at + at, 0}};
+		struct iovec iov[2] = {{&m, sizeof(m)}, {t->at ? t->at + at : NULL, 0}};
 
 		while (end < t->len && end > at && t->at[end - 1] != '\n')
 			end--;

@@ -12,15 +12,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint32_t place = c->place;
 	size_t cut, from;
 
-	fx_feed(f, c, connect, sizeof(connect));
+	fx_feed(f, place, connect, sizeof(connect));
 	CHECK(c->state == WRK_SETUP);
 	fx_answers(f);
 	CHECK(c->state == WRK_OPEN);
 	from = c->out_len;
 	if (size > 1) {
 		cut = 1 + data[0] * (size - 1) / 256;
-		fx_feed(f, c, data + 1, cut - 1);
-		fx_feed(f, c, data + cut, size - cut);
+		fx_feed(f, place, data + 1, cut - 1);
+		fx_feed(f, place, data + cut, size - cut);
 	}
 	for (int i = 0; fx_answers(f); i++)
 		CHECK(i < 100000);

@@ -11,8 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > 1) {
 		size_t cut = 1 + data[0] * (size - 1) / 256;
 
-		fx_feed(f, c, data + 1, cut - 1);
-		fx_feed(f, c, data + cut, size - cut);
+		fx_feed(f, place, data + 1, cut - 1);
+		fx_feed(f, place, data + cut, size - cut);
 	}
 	c = wrk_conn_at(&f->w, place);
 	CHECK(!c || c->in_len <= WRK_HANDSHAKE_MAX + 4 || c->state != WRK_HANDSHAKE);

@@ -150,10 +150,14 @@ static inline uint32_t fx_answers(struct fx *f)
 	return n;
 }
 
-static inline void fx_feed(struct fx *f, struct wrk_conn *c, const uint8_t *data, size_t size)
+static inline void fx_feed(struct fx *f, uint32_t place, const uint8_t *data, size_t size)
 {
+	struct wrk_conn *c;
+
 	wrk_turn_begin(&f->w);
-	wrk_conn_feed(&f->w, c, data, size);
+	c = wrk_conn_at(&f->w, place);
+	if (c)
+		wrk_conn_feed(&f->w, c, data, size);
 	wrk_turn_end(&f->w);
 }
 
