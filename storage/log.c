@@ -259,11 +259,11 @@ static uint32_t pack(struct sto_log *log, const uint8_t *raw, uint32_t n, uint32
 		log->window_used = 0;
 		LZ4_resetStream_fast(log->lz4);
 	}
+	if (!n)
+		return 0;
 	in = log->window + log->window_used;
 	memcpy(in, raw, n);
 	log->window_used += n;
-	if (!n)
-		return 0;
 	packed = LZ4_compress_fast_continue(log->lz4, (const char *)in, (char *)out, (int)n,
 					    LZ4_COMPRESSBOUND(STO_BLOCK_RAW_MAX), 1);
 	CHECK(packed > 0);

@@ -11,7 +11,11 @@
 #include "base/bytes.h"
 #include "base/check.h"
 
-enum { BUFFER_BYTES = 2 << 20, SEG_VERSION = 1, BLOCK_MAGIC = 0x4b4c4250 /* "PBLK" */ };
+enum {
+	BUFFER_BYTES = 2 * STO_BLOCK_RAW_MAX,
+	SEG_VERSION = 1,
+	BLOCK_MAGIC = 0x4b4c4250 /* "PBLK" */
+};
 #define SEG_MAGIC 0x0a474f4c4b434450 /* "PDCKLOG\n" */
 
 #ifdef FUZZING

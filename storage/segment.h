@@ -21,11 +21,16 @@ enum {
 	STO_PAGE_BYTES = 4096,
 	STO_SEG_HEAD_BYTES = 80,
 	STO_BLOCK_HEAD_BYTES = 64,
-	STO_BLOCK_RAW_MAX = 1 << 20,
-	STO_WINDOW_BYTES = 512 << 10,
 	STO_ENTRY_MIN = 32, /* a TxnHeader */
 	STO_ENTRY_ZXID_AT = 12,
 };
+
+/* Fuzzers build small ones, so that limits are met. */
+#ifdef FUZZING
+enum { STO_BLOCK_RAW_MAX = 16 << 10, STO_WINDOW_BYTES = 8 << 10 };
+#else
+enum { STO_BLOCK_RAW_MAX = 1 << 20, STO_WINDOW_BYTES = 512 << 10 };
+#endif
 
 enum { STO_BLOCK_LZ4 = 1, STO_BLOCK_RESTART = 2, STO_BLOCK_MORE = 4, STO_BLOCK_FLAGS = 7 };
 

@@ -15,7 +15,7 @@
 #include "tests/storage.h"
 
 #ifdef DEBUG
-enum { STRIDE = 61 };
+enum { STRIDE = 211 };
 #else
 enum { STRIDE = 1 };
 #endif

@@ -12,7 +12,7 @@
 #include "tests/storage.h"
 
 #ifdef DEBUG
-enum { STRIDE = 17 };
+enum { STRIDE = 61 };
 #else
 enum { STRIDE = 1 };
 #endif
