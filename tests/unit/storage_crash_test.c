@@ -354,11 +354,11 @@ static bool holds(struct crash_fx *f, struct memfs *m, int64_t acked, int64_t ap
 		return false;
 	}
 	snapshot = f->recovered.snapshot_zxid;
-	return EXPECT_I(f->recovered.last_zxid, >=, acked) &
-	       EXPECT_I(f->recovered.last_zxid, <=, appended) &
-	       EXPECT_I(f->kept.last_zxid, ==, f->recovered.last_zxid) &
-	       EXPECT_I(f->kept.wrong, ==, false) &
-	       EXPECT_U(f->kept.nodes, ==, snapshot > 0 ? SNAP_NODES : 0) &
+	return EXPECT_I(f->recovered.last_zxid, >=, acked) &&
+	       EXPECT_I(f->recovered.last_zxid, <=, appended) &&
+	       EXPECT_I(f->kept.last_zxid, ==, f->recovered.last_zxid) &&
+	       EXPECT_I(f->kept.wrong, ==, false) &&
+	       EXPECT_U(f->kept.nodes, ==, snapshot > 0 ? SNAP_NODES : 0) &&
 	       EXPECT_U(f->recovered.txns, ==,
 			f->recovered.last_zxid - (snapshot > 0 ? snapshot : 0));
 }
@@ -445,7 +445,7 @@ TEST_F(storage_crash, a_power_cut_at_any_call_with_any_subset_on_disk_loses_noth
 	struct memfs *base = malloc(sizeof(*base));
 
 	f->m->record = true;
-	live(f, f->m, &first, 40);
+	live(f, f->m, &first, 30);
 	REQUIRE(EXPECT_I(first.err, ==, 0));
 	crash_everywhere(f, NULL, &first, &c);
 
@@ -458,7 +458,7 @@ TEST_F(storage_crash, a_power_cut_at_any_call_with_any_subset_on_disk_loses_noth
 	memfs_init(f->m);
 	memfs_copy(f->m, base);
 	f->m->record = true;
-	live(f, f->m, &second, 20);
+	live(f, f->m, &second, 16);
 	EXPECT_I(second.err, ==, 0);
 	if (!t_failed())
 		crash_everywhere(f, base, &second, &c);

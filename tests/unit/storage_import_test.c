@@ -14,7 +14,7 @@
 #ifdef DEBUG
 enum { STRIDE = 61 };
 #else
-enum { STRIDE = 1 };
+enum { STRIDE = 7 };
 #endif
 
 enum { LAST = 0x2c };
