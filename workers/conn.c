@@ -597,6 +597,17 @@ void wrk_conn_ignore(struct worker *w, struct wrk_conn *c)
 	set_events(w, c, c->events & ~(uint32_t)EPOLLIN);
 }
 
+/* Does it wait for something that no event will tell of: room in a ring, a bound, its own reads? */
+static bool is_held(const struct worker *w, const struct wrk_conn *c)
+{
+	if (c->state >= WRK_LAST)
+		return false;
+	if (c->need_attach || (c->next_push && c->next_push->kind != WRK_READ))
+		return true;
+	return c->state == WRK_OPEN &&
+	       (!wrk_conn_wants_input(w, c) || (c->head && c->head->kind == WRK_READ));
+}
+
 void wrk_conn_run(struct worker *w, struct wrk_conn *c)
 {
 	while (c->head && c->head->kind == WRK_READ && c->state == WRK_OPEN &&
@@ -611,8 +622,7 @@ void wrk_conn_run(struct worker *w, struct wrk_conn *c)
 	wrk_push(w, c);
 	if (c->state == WRK_OPEN && c->in_len && wrk_conn_wants_input(w, c))
 		feed_kept(w, c);
-	if (c->state == WRK_OPEN &&
-	    (!wrk_conn_wants_input(w, c) || (c->head && c->head->kind == WRK_READ)))
+	if (is_held(w, c))
 		wrk_link_add(&w->paused, &c->paused);
 	else
 		wrk_link_del(&c->paused);

@@ -528,9 +528,9 @@ FX_TEST(workers_conn, remove_watches_says_when_there_is_none)
 FX_TEST(workers_conn, full_ring_pauses_input_and_loses_nothing)
 {
 	enum { LEN = 60000, FRAMES = 64 };
-	struct wrk_conn *c = fx_open(f);
+	struct wrk_conn *c = fx_open(f), *late;
 	uint8_t *frame = calloc(1, LEN + 4);
-	uint32_t popped = 0;
+	uint32_t popped = 0, connects = 0;
 	static uint8_t record[1 << 20];
 
 	be32_put(frame, LEN);
@@ -542,11 +542,17 @@ FX_TEST(workers_conn, full_ring_pauses_input_and_loses_nothing)
 		wrk_turn_end(&f->w);
 	}
 	EXPECT_TRUE(!wrk_conn_wants_input(&f->w, c));
+	late = fx_conn(f);
+	fx_feed(f, late, hex(FX_CONNECT));
+	fx_turn(f);
 	for (int turns = 0; popped < FRAMES && turns < 2 * FRAMES; turns++) {
 		struct msg_up m;
 
 		while (shm_ring_pop(&f->up, record, sizeof(record)) > 0) {
 			memcpy(&m, record, sizeof(m));
+			connects += m.kind == UP_CONNECT;
+			if (m.kind == UP_CONNECT)
+				continue;
 			EXPECT_I(m.xid, ==, popped++);
 			f->got.head = m;
 			fx_answer(f, DOWN_TXN, ZK_OP_ERROR, ZNONODE, hex(""));
@@ -555,8 +561,9 @@ FX_TEST(workers_conn, full_ring_pauses_input_and_loses_nothing)
 		fx_turn(f);
 	}
 	EXPECT_U(popped, ==, FRAMES);
+	EXPECT_U(connects, ==, 1);
 	fx_turn(f);
-	EXPECT_I(f->w.count.outstanding, ==, 0);
+	EXPECT_I(f->w.count.outstanding, ==, 1);
 	EXPECT_U(c->out_len - c->out_sent, ==, FRAMES * 20);
 	EXPECT_TRUE(wrk_conn_wants_input(&f->w, c));
 	free(frame);
