@@ -457,6 +457,7 @@ TEST_F(storage_crash, a_power_cut_at_any_call_with_any_subset_on_disk_loses_noth
 	memfs_fini(f->m);
 	memfs_init(f->m);
 	memfs_copy(f->m, base);
+	f->m->no_direct = true; /* this time with pwrite and fdatasync */
 	f->m->record = true;
 	live(f, f->m, &second, 16);
 	EXPECT_I(second.err, ==, 0);
@@ -485,6 +486,7 @@ TEST_F(storage_crash, a_death_and_then_a_power_cut_lose_nothing_acknowledged, st
 		f->m->fail_at = death;
 		f->m->fail_errno = EIO;
 		f->m->fail_on = true;
+		f->m->no_direct = death % 2;
 		live(f, f->m, &h, 9);
 		if (f->m->calls < death)
 			break;
