@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -80,6 +81,7 @@ static void *run(void *arg)
 {
 	struct wtr_helper *p = arg;
 
+	(void)setpriority(PRIO_PROCESS, 0, 0); /* of a thread: its own */
 	while (!atomic_load(&p->stop)) {
 		uint64_t now_ms = clock_mono_ms();
 		struct timespec until;

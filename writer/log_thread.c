@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -114,6 +115,7 @@ static void *run(void *arg)
 	struct wtr_log *l = arg;
 	struct wtr_batch *b;
 
+	(void)setpriority(PRIO_PROCESS, 0, 0); /* of a thread: its own */
 	while ((b = next_job(l))) {
 		if (atomic_exchange(&l->roll, false))
 			sto_log_roll(l->log);

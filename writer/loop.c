@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -160,6 +161,7 @@ static bool come_into_service(struct wtr_loop *l)
 	l->in_service = true;
 	tell(l);
 	shm_wake_supervisor(l->heritage);
+	(void)setpriority(PRIO_PROCESS, 0, 0); /* main.c raised it for the recovery */
 	return true;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -12,6 +13,8 @@
 #include "writer/recovery.h"
 #include "writer/snap_policy.h"
 
+/* While it recovers, everybody waits for the writer: it goes before them, if it may. */
+enum { NICE_RECOVERING = -10 };
 enum { EXIT_UNEXPECTED = 1, EXIT_DATA = 3, EXIT_STORAGE = 10, ROOM_US = 1000 };
 
 /*
@@ -113,10 +116,13 @@ static int serve(struct wtr_loop *l, struct wtr_recovery *r, struct sto_log *log
 	atomic_store(&l->board->stats.heap_max, (int64_t)r->conf->heap_max);
 	atomic_store(&l->board->stats.start_wall_ms, clock_wall_ms());
 	atomic_store(&l->board->stats.recovered_ms, (int64_t)(clock_mono_ms() - from_ms));
-	LOG_I("serving zxid=0x%llx nodes=%lld sessions=%u tail=%zu took_ms=%llu",
+	LOG_I("serving zxid=0x%llx nodes=%lld sessions=%u tail=%zu txns=%llu took_ms=%llu "
+	      "snapshot_ms=%llu replay_ms=%llu",
 	      (unsigned long long)r->tree_zxid, (long long)shm_tree_count(l->tree),
-	      shm_session_count(l->tree), r->tail.len,
-	      (unsigned long long)(clock_mono_ms() - from_ms));
+	      shm_session_count(l->tree), r->tail.len, (unsigned long long)r->found.txns,
+	      (unsigned long long)(clock_mono_ms() - from_ms),
+	      (unsigned long long)(r->loaded_ms - from_ms),
+	      (unsigned long long)(r->replayed_ms - r->loaded_ms));
 	status = wtr_loop_run(l);
 	wtr_helper_stop(&l->helper);
 	return status;
@@ -132,6 +138,7 @@ int writer_main(const struct shm_heritage *h)
 
 	log_set_role("writer");
 	atomic_store(&h->board->writer_turn_ms, 0);
+	(void)setpriority(PRIO_PROCESS, 0, NICE_RECOVERING);
 	status = recover(&recovery, h);
 	if (status)
 		return status;

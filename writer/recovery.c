@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "storage/import.h"
 #include "writer/snapshot.h"
@@ -113,6 +114,7 @@ static int loaded(void *self, const struct sto_snap_head *head)
 		      (unsigned long long)shm_tree_digest(r->tree),
 		      (unsigned long long)head->digest);
 	wtr_quota_recount(&r->quota, head->zxid);
+	r->loaded_ms = clock_mono_ms();
 	return 0;
 }
 
@@ -193,6 +195,7 @@ int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, u
 		      "transactions",
 		      r->apply.digest_differs);
 	r->tree_zxid = shm_tree_zxid(r->tree);
+	r->replayed_ms = clock_mono_ms();
 	return 0;
 }
 

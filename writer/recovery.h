@@ -34,6 +34,7 @@ struct wtr_recovery {
 	int64_t tree_zxid;   /* the tree is as of this */
 	struct sto_recovered found;
 	bool imported;
+	uint64_t loaded_ms, replayed_ms; /* monotonic: how far it was when */
 	/* Between the calls of the sink. */
 	struct wtr_apply apply;
 	struct wtr_quota quota;

@@ -56,69 +56,71 @@ static void print(struct wtr_buf *b, const char *format, ...)
 	wtr_buf_put(b, line, (size_t)n);
 }
 
+/* A session and when it expires, taken down once so that the order can't change meanwhile. */
+struct listed {
+	uint64_t at_ms, id;
+};
+
 struct listing {
-	struct wtr_core *c;
-	struct wtr_session **session;
+	const struct wtr_sessions *sessions;
+	struct listed *of;
 	size_t n;
 };
 
 static void list_session(void *arg, struct wtr_link *l)
 {
 	struct listing *list = arg;
+	const struct wtr_session *s = WTR_OBJECT(l, struct wtr_session, link);
 
-	list->session[list->n++] = WTR_OBJECT(l, struct wtr_session, link);
+	list->of[list->n++] = (struct listed){wtr_session_expires_ms(list->sessions, s), l->key};
 }
-
-static struct wtr_sessions *sorting; /* one thread; qsort has no argument */
 
 static int by_expiry(const void *a, const void *b)
 {
-	const struct wtr_session *const *x = a, *const *y = b;
-	uint64_t ex = wtr_session_expires_ms(sorting, *x), ey = wtr_session_expires_ms(sorting, *y);
+	const struct listed *x = a, *y = b;
 
-	if (ex != ey)
-		return ex < ey ? -1 : 1;
-	return (*x)->link.key < (*y)->link.key ? -1 : (*x)->link.key > (*y)->link.key;
+	if (x->at_ms != y->at_ms)
+		return x->at_ms < y->at_ms ? -1 : 1;
+	return x->id < y->id ? -1 : x->id > y->id;
 }
 
 /* "n expire at Sat Nov 21 23:27:32 UTC 2026:" and the sessions of that bucket. */
-static void put_bucket(struct listing *list, size_t from, size_t to, struct wtr_buf *b)
+static void put_bucket(const struct wtr_core *c, const struct listed *of, size_t n,
+		       struct wtr_buf *b)
 {
-	uint64_t at_ms = wtr_session_expires_ms(&list->c->sessions, list->session[from]);
-	time_t wall = (time_t)((list->c->wall_ms + (int64_t)(at_ms - list->c->now_ms)) / 1000);
+	time_t wall = (time_t)((c->wall_ms + (int64_t)(of->at_ms - c->now_ms)) / 1000);
 	char date[64];
 	struct tm tm;
 
 	gmtime_r(&wall, &tm);
 	strftime(date, sizeof(date), "%a %b %d %H:%M:%S UTC %Y", &tm);
-	print(b, "%zu expire at %s:\n", to - from, date);
-	for (size_t i = from; i < to; i++)
-		print(b, "\t0x%" PRIx64 "\n", list->session[i]->link.key);
+	print(b, "%zu expire at %s:\n", n, date);
+	for (size_t i = 0; i < n; i++)
+		print(b, "\t0x%" PRIx64 "\n", of[i].id);
 }
 
 static void put_sessions(struct wtr_core *c, struct wtr_buf *b)
 {
-	struct listing list = {c, calloc(c->sessions.table.count + 1, sizeof(*list.session)), 0};
+	struct listing list = {&c->sessions, NULL, 0};
 	size_t buckets = 0, from = 0;
 	struct wtr_buf body = {0};
 
-	CHECK(list.session != NULL);
+	list.of = calloc(c->sessions.table.count + 1, sizeof(*list.of));
+	CHECK(list.of != NULL);
 	wtr_table_each(&c->sessions.table, list_session, &list);
-	sorting = &c->sessions;
-	qsort(list.session, list.n, sizeof(*list.session), by_expiry);
+	qsort(list.of, list.n, sizeof(*list.of), by_expiry);
 	for (size_t i = 1; i <= list.n; i++) {
-		if (i < list.n && wtr_session_expires_ms(sorting, list.session[i]) ==
-				      wtr_session_expires_ms(sorting, list.session[from]))
+		if (i < list.n && list.of[i].at_ms == list.of[from].at_ms)
 			continue;
 		if (body.len < DUMP_MAX)
-			put_bucket(&list, from, i, &body);
+			put_bucket(c, list.of + from, i - from, &body);
 		buckets++;
 		from = i;
 	}
 	print(b, "SessionTracker dump:\nSession Sets (%zu)/(%zu):\n", buckets, list.n);
 	wtr_buf_put(b, body.bytes, body.len);
 	wtr_buf_fini(&body);
-	free(list.session);
+	free(list.of);
 }
 
 static void put_ephemerals(struct wtr_core *c, struct wtr_buf *b)
