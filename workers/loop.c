@@ -150,7 +150,7 @@ void wrk_switch(struct worker *w, uint32_t gen)
 {
 	const struct shm_tree *tree;
 
-	if (gen == w->gen && w->tree)
+	if (!gen || (gen == w->gen && w->tree))
 		return;
 	if (w->mapped[gen & 1] != gen)
 		wrk_regions(w);

@@ -651,3 +651,10 @@ FX_TEST(workers_words, report_goes_round_by_the_writer)
 	fx_turn(f);
 	expect_text(c, "0x100002a54210000\n\t/a\n\n");
 }
+
+FX_TEST(workers_loop, turn_before_the_first_generation_looks_at_no_tree)
+{
+	f->w.tree = NULL;
+	fx_turn(f);
+	EXPECT_TRUE(!f->w.tree);
+}
