@@ -97,9 +97,9 @@ static int create(struct wtr_apply *a, const struct create *c)
 		acl = shm_acl_intern(a->tree, c->acl->data, c->acl->size);
 	if (acl < 0)
 		return (int)acl;
-	new = (struct shm_new){text(c->path), (uint32_t)c->path.len, c->data.len, c->data.data,
-			       (uint32_t)acl, c->parent_cversion, c->owner, a->header.zxid,
-			       a->header.time};
+	new = (struct shm_new){text(c->path), (uint32_t)c->path.len, c->data.len,
+			       c->data.data,  (uint32_t)acl,         c->parent_cversion,
+			       c->owner,      a->header.zxid,        a->header.time};
 	err = shm_tree_create(a->tree, &new, &n);
 	if (err) {
 		shm_acl_release(a->tree, (uint32_t)acl);
@@ -163,7 +163,7 @@ static struct shm_node *get(struct wtr_apply *a, struct jute_buf path)
 	return path.len > 0 ? shm_tree_get(a->tree, path.data, (size_t)path.len) : NULL;
 }
 
-static int delete(struct wtr_apply *a, const struct zk_delete_txn *t)
+static int delete (struct wtr_apply *a, const struct zk_delete_txn *t)
 {
 	struct shm_node *n = get(a, t->path);
 

@@ -32,7 +32,7 @@ struct wtr_apply {
 	struct zk_txn_header header;
 	int32_t err; /* of the reply's header */
 	struct wtr_buf events, reply, paths;
-	int32_t digest_differs; /* transactions after which our digest was not the logged one */
+	int32_t digest_differs;     /* transactions after which our digest was not the logged one */
 	int32_t session_timeout_ms; /* createSession */
 };
 

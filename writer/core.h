@@ -149,5 +149,8 @@ int64_t wtr_core_outstanding(const struct wtr_core *c);
 /* Put a record into `out`. */
 void wtr_core_down(struct wtr_core *c, const struct msg_down *head, const void *body, uint32_t len);
 
+/* The connection that a session is at; NULL: none. */
+struct wtr_conn *wtr_conn_of_session(struct wtr_core *c, const struct wtr_session *s);
+
 /* Submit a deleteContainer (reaper.c). */
 void wtr_core_delete_container(struct wtr_core *c, const char *path, uint32_t len);

@@ -12,14 +12,14 @@
 #include "writer/snap_policy.h"
 
 enum {
-	TAKE_MAX = 512,        /* records of one worker per turn */
-	RECLAIM_MAX = 512,     /* objects per turn */
-	STALL_MS = 500,        /* a turn that comes this much late: we did not run */
-	AWAY_MS = 2000,        /* a worker whose turn lasts that long does not run */
-	STUCK_MS = 5000,       /* a full ring that nobody empties */
-	NOP_MS = 10,           /* at most one DOWN_NOP in that time */
-	RECLAIM_WAIT_MS = 20,  /* look again whether readers have gone on */
-	FULL_MS = 1,           /* look again whether there is room */
+	TAKE_MAX = 512,       /* records of one worker per turn */
+	RECLAIM_MAX = 512,    /* objects per turn */
+	STALL_MS = 500,       /* a turn that comes this much late: we did not run */
+	AWAY_MS = 2000,       /* a worker whose turn lasts that long does not run */
+	STUCK_MS = 5000,      /* a full ring that nobody empties */
+	NOP_MS = 10,          /* at most one DOWN_NOP in that time */
+	RECLAIM_WAIT_MS = 20, /* look again whether readers have gone on */
+	FULL_MS = 1,          /* look again whether there is room */
 	EXIT_EVENTFD = 1,
 };
 
@@ -96,10 +96,8 @@ static bool tell(struct wtr_loop *l)
 
 static void down(struct wtr_loop *l, enum msg_down_kind kind, int32_t xid)
 {
-	struct msg_down head = {.kind = (uint8_t)kind,
-				.worker = MSG_NO_WORKER,
-				.zxid = l->told_zxid,
-				.xid = xid};
+	struct msg_down head = {
+	    .kind = (uint8_t)kind, .worker = MSG_NO_WORKER, .zxid = l->told_zxid, .xid = xid};
 
 	wtr_core_down(&l->core, &head, NULL, 0);
 }
@@ -294,8 +292,8 @@ static bool rings_are_empty(const struct wtr_loop *l)
 {
 	for (unsigned i = 0; i < l->board->n_workers; i++) {
 		const struct wtr_worker *w = &l->worker[i];
-		uint64_t head = atomic_load_explicit(&l->heritage->seat[i]->up_head,
-						     memory_order_acquire);
+		uint64_t head =
+		    atomic_load_explicit(&l->heritage->seat[i]->up_head, memory_order_acquire);
 
 		if (atomic_load(&l->board->reader[i].incarnation) != w->incarnation)
 			return false;

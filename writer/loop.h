@@ -45,11 +45,11 @@ struct wtr_loop {
 	size_t tail_len, tail_done;
 	bool in_service;
 
-	size_t out_done;        /* bytes of core.out that are in the ring */
-	int64_t told_zxid;      /* of the last DOWN_TXN there */
-	bool unpublished;       /* the ring has records behind the published head */
-	bool wake_all;          /* a record among them is for idle workers too */
-	uint64_t stuck_ms;      /* since when the ring has had no room; 0: it has */
+	size_t out_done;   /* bytes of core.out that are in the ring */
+	int64_t told_zxid; /* of the last DOWN_TXN there */
+	bool unpublished;  /* the ring has records behind the published head */
+	bool wake_all;     /* a record among them is for idle workers too */
+	uint64_t stuck_ms; /* since when the ring has had no room; 0: it has */
 	uint64_t turn_ms, expected_ms, nop_ms;
 	struct wtr_batch *at_log;
 

@@ -224,7 +224,8 @@ void wtr_pending_reckon(struct wtr_pending *p, struct wtr_change *c)
 	if (!p->digests || c->excluded)
 		return;
 	if (s->exists && !s->has_prefix) {
-		/* No setData is in flight, or it would have left a prefix: the tree has the data. */
+		/* No setData is in flight, or it would have left a prefix: the tree has the data.
+		 */
 		const struct shm_version *v;
 		const void *data;
 		int32_t len;

@@ -1,5 +1,5 @@
 /*
- * pending.h - the changes that were accepted and are not applied yet (ZooKeeper's outstandingChanges)
+ * pending.h - what was accepted and is not applied yet (ZooKeeper's outstandingChanges)
  *
  * Requests are checked against the newest tree as these changes will leave it. For each path that
  * a transaction in flight touches there is one struct wtr_change with the state that the next
@@ -26,12 +26,12 @@ enum { WTR_PATH_INLINE = 72 };
 /* A znode as the next request must see it. Without `exists` nothing but share (0) counts. */
 struct wtr_state {
 	int64_t czxid, mzxid, pzxid, ctime, mtime, owner;
-	int64_t acl_zxid;     /* > applied: acl_bytes holds; else the tree's node has it */
+	int64_t acl_zxid;         /* > applied: acl_bytes holds; else the tree's node has it */
 	const uint8_t *acl_bytes; /* vector<ACL>, in the transaction's entry */
 	int32_t version, cversion, aversion, children, data_len; /* cversion: internal */
-	uint32_t acl_len, acl;    /* acl: id in the tree, unless acl_zxid != 0 */
-	uint32_t share;           /* CRC-32 that this node adds to the digest */
-	uint32_t prefix;          /* CRC-32 of path and data; if has_prefix */
+	uint32_t acl_len, acl; /* acl: id in the tree, unless acl_zxid != 0 */
+	uint32_t share;        /* CRC-32 that this node adds to the digest */
+	uint32_t prefix;       /* CRC-32 of path and data; if has_prefix */
 	bool exists, has_prefix;
 };
 

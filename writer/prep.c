@@ -124,8 +124,7 @@ void wtr_prep_remove(struct wtr_prep *p, struct wtr_change *c, struct wtr_change
 /* Does a delete's path name something that could be deleted? *parent: where its parent is. */
 static bool is_deletable(struct jute_buf path, struct jute_buf *parent)
 {
-	return zk_path_split(path, parent, NULL) && !zk_path_has_nul(path) &&
-	       !is_system_path(path);
+	return zk_path_split(path, parent, NULL) && !zk_path_has_nul(path) && !is_system_path(path);
 }
 
 enum zk_code wtr_prep_delete(struct wtr_prep *p, const struct zk_delete_request *r)
@@ -191,8 +190,7 @@ enum zk_code wtr_prep_check(struct wtr_prep *p, const struct zk_delete_request *
 	if (version_differs(r->version, c->now.version))
 		return ZBADVERSION;
 	p->type = ZK_OP_CHECK;
-	zk_check_txn_encode(&p->out,
-			    &(struct zk_check_txn){r->path, next_version(c->now.version)});
+	zk_check_txn_encode(&p->out, &(struct zk_check_txn){r->path, next_version(c->now.version)});
 	return ZOK;
 }
 
@@ -301,8 +299,7 @@ static void close_in_flight(void *arg, struct wtr_change *c)
 void wtr_prep_close_session(struct wtr_prep *p)
 {
 	struct closing closing = {p, p->out.next, 0};
-	struct shm_session *s =
-	    shm_session_find(p->pending->tree, (int64_t)p->session->link.key);
+	struct shm_session *s = shm_session_find(p->pending->tree, (int64_t)p->session->link.key);
 	uint8_t *open = jute_open(&p->out);
 	struct shm_iter it;
 	const struct shm_node *n;

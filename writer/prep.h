@@ -34,9 +34,10 @@ struct wtr_prep {
 	struct wtr_session *session; /* whose ephemerals a create makes; NULL: the server's own */
 	const struct jute_vec *ids;
 	int64_t zxid, time_ms;
-	struct jute_out out; /* the record goes here; the caller rewinds it when a code comes back */
-	int32_t type;        /* of the transaction, on ZOK */
-	uint32_t members;    /* of a multi; else 1 */
+	struct jute_out
+	    out;          /* the record goes here; the caller rewinds it when a code comes back */
+	int32_t type;     /* of the transaction, on ZOK */
+	uint32_t members; /* of a multi; else 1 */
 	bool in_multi;
 };
 
@@ -55,15 +56,13 @@ enum zk_code wtr_prep_delete_container(struct wtr_prep *p, const char *path, uin
 /* --- within prep_*.c ------------------------------------------------------------------------- */
 
 /* Single requests that a multi may have as well; the record goes to p->out, its type to p->type. */
-enum zk_code wtr_prep_create(struct wtr_prep *p, int32_t op,
-			     const struct zk_create_ttl_request *r);
+enum zk_code wtr_prep_create(struct wtr_prep *p, int32_t op, const struct zk_create_ttl_request *r);
 enum zk_code wtr_prep_delete(struct wtr_prep *p, const struct zk_delete_request *r);
 enum zk_code wtr_prep_set_data(struct wtr_prep *p, const struct zk_set_data_request *r);
 enum zk_code wtr_prep_check(struct wtr_prep *p, const struct zk_delete_request *r);
 enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t len);
 
-struct wtr_change *wtr_prep_find(struct wtr_prep *p, struct jute_buf path,
-				 struct wtr_change *look);
+struct wtr_change *wtr_prep_find(struct wtr_prep *p, struct jute_buf path, struct wtr_change *look);
 bool wtr_prep_permits(struct wtr_prep *p, struct wtr_change *c, int32_t mask);
 
 /* Validate and expand a list into p->scratch; *list is valid until the next expansion. */

@@ -120,8 +120,8 @@ enum zk_code wtr_prep_create(struct wtr_prep *p, int32_t op, const struct zk_cre
 		return ZNODEEXISTS;
 	if (is_session(parent->now.owner))
 		return ZNOCHILDRENFOREPHEMERALS;
-	if (p->conf->enforce_quota &&
-	    !wtr_quota_permits(p->quota, c->path, c->path_len, 1, r->data.len > 0 ? r->data.len : 0))
+	if (p->conf->enforce_quota && !wtr_quota_permits(p->quota, c->path, c->path_len, 1,
+							 r->data.len > 0 ? r->data.len : 0))
 		return ZQUOTAEXCEEDED;
 	parent_cversion = (int32_t)((uint32_t)parent->now.cversion + 1);
 	list_at = p->out.next + 4 + (r->data.len > 0 ? r->data.len : 0);

@@ -329,7 +329,6 @@ void wtr_quota_fini(struct wtr_quota *q)
 	wtr_table_fini(&q->table);
 }
 
-
 static void find_role(void *arg, const struct shm_node *n)
 {
 	struct wtr_quota *q = arg;

@@ -78,21 +78,20 @@ static int node(void *self, const struct sto_snap_node *n)
 		acl = shm_acl_intern(r->tree, n->acl, n->acl_len);
 	if (acl < 0)
 		return (int)acl;
-	err = shm_tree_load(r->tree,
-			    &(struct shm_loaded){.path = n->path,
-						 .path_len = n->path_len,
-						 .data_len = n->data_len,
-						 .data = n->data,
-						 .acl = (uint32_t)acl,
-						 .version = n->version,
-						 .cversion = n->cversion,
-						 .aversion = n->aversion,
-						 .owner = n->owner,
-						 .czxid = n->czxid,
-						 .mzxid = n->mzxid,
-						 .ctime = n->ctime,
-						 .mtime = n->mtime,
-						 .pzxid = n->pzxid});
+	err = shm_tree_load(r->tree, &(struct shm_loaded){.path = n->path,
+							  .path_len = n->path_len,
+							  .data_len = n->data_len,
+							  .data = n->data,
+							  .acl = (uint32_t)acl,
+							  .version = n->version,
+							  .cversion = n->cversion,
+							  .aversion = n->aversion,
+							  .owner = n->owner,
+							  .czxid = n->czxid,
+							  .mzxid = n->mzxid,
+							  .ctime = n->ctime,
+							  .mtime = n->mtime,
+							  .pzxid = n->pzxid});
 	if (err)
 		shm_acl_release(r->tree, (uint32_t)acl);
 	return err;
@@ -107,11 +106,10 @@ static int loaded(void *self, const struct sto_snap_head *head)
 		err = shm_tree_loaded(r->tree, head->zxid);
 	if (err)
 		return err;
-	if (head->digest && shm_tree_digest(r->tree) &&
-	    head->digest != shm_tree_digest(r->tree) && !r->apply.imported)
+	if (head->digest && shm_tree_digest(r->tree) && head->digest != shm_tree_digest(r->tree) &&
+	    !r->apply.imported)
 		LOG_E("snapshot zxid=0x%llx: digest is 0x%llx, was 0x%llx when written",
-		      (unsigned long long)head->zxid,
-		      (unsigned long long)shm_tree_digest(r->tree),
+		      (unsigned long long)head->zxid, (unsigned long long)shm_tree_digest(r->tree),
 		      (unsigned long long)head->digest);
 	wtr_quota_recount(&r->quota, head->zxid);
 	r->loaded_ms = clock_mono_ms();

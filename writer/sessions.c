@@ -18,8 +18,8 @@ int wtr_sessions_init(struct wtr_sessions *t, uint32_t tick_ms, uint8_t server_i
 	t->now_ms = t->grace_ms = now_ms;
 	t->tick_done = now_ms / tick_ms;
 	/* Apache takes a clock that starts again with the machine; wall time doesn't (12.1). */
-	t->next_id = (int64_t)((uint64_t)server_id << 56 |
-			       ((uint64_t)wall_ms & 0xffffffffff) << 16);
+	t->next_id =
+	    (int64_t)((uint64_t)server_id << 56 | ((uint64_t)wall_ms & 0xffffffffff) << 16);
 	return wtr_table_init(&t->table);
 }
 

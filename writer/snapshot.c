@@ -112,7 +112,8 @@ int wtr_snapshot_write(const struct shm_tree *t, int64_t zxid, const struct sto_
 	const struct shm_node *root;
 	int err;
 
-	root = shm_tree_find(t, shm_tree_hash(t, "/", 1), "/", 1, zxid, &(const struct shm_version *){0});
+	root = shm_tree_find(t, shm_tree_hash(t, "/", 1), "/", 1, zxid,
+			     &(const struct shm_version *){0});
 	if (!root)
 		return -ENOENT;
 	err = sto_snap_begin(&w.to, fs, dir, &w.head);

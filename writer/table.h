@@ -20,7 +20,7 @@ struct wtr_table {
 };
 
 #define WTR_OBJECT(link_, type_, member_)                                                          \
-	((type_ *)(void *)((char *)(link_) - offsetof(type_, member_)))
+	((type_ *)(void *)((char *)(link_)-offsetof(type_, member_)))
 
 int wtr_table_init(struct wtr_table *t);
 void wtr_table_fini(struct wtr_table *t);

@@ -46,12 +46,8 @@ static void run(struct wtr_core *c)
 static void push(struct wtr_core *c, uint8_t kind, uint64_t conn, int64_t session, int32_t op,
 		 const uint8_t *body, uint32_t len)
 {
-	struct msg_up up = {.kind = kind,
-			    .epoch = 1,
-			    .conn = conn,
-			    .session = session,
-			    .op = op,
-			    .len = len};
+	struct msg_up up = {
+	    .kind = kind, .epoch = 1, .conn = conn, .session = session, .op = op, .len = len};
 	uint8_t *record = malloc(sizeof(up) + len);
 
 	CHECK(record);

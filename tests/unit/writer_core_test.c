@@ -3,8 +3,7 @@
 #include "tests/unit/hex.h"
 #include "tests/unit/writer_fx.h"
 
-static const struct shm_node *find(struct wtr_fx *f, const char *path,
-				   const struct shm_version **v)
+static const struct shm_node *find(struct wtr_fx *f, const char *path, const struct shm_version **v)
 {
 	return shm_tree_find(f->tree, shm_tree_hash(f->tree, path, strlen(path)), path,
 			     strlen(path), SHM_LATEST, v);
@@ -324,8 +323,8 @@ static uint32_t dice(uint64_t *seed, uint32_t sides)
 
 static void put_random(struct wtr_fx *f, uint64_t *seed, int32_t *op, bool in_multi)
 {
-	static const char *const paths[] = {"/a",   "/b",     "/a/x",   "/a/y", "/b/x",
-					    "/a/x/1", "/b/x/2", "/zookeeper/q", "/", "/c"};
+	static const char *const paths[] = {"/a",     "/b",     "/a/x",         "/a/y", "/b/x",
+					    "/a/x/1", "/b/x/2", "/zookeeper/q", "/",    "/c"};
 	static const char *const data[] = {"", "1", "two", NULL, "something longer than most"};
 	static const int32_t versions[] = {-1, -1, -1, 0, 1, 2};
 	const char *path = paths[dice(seed, 10)];

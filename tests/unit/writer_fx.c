@@ -4,19 +4,20 @@
 
 void fx_up(struct wtr_fx *f)
 {
-	f->conf = (struct conf){.tick_ms = 2000,
-				.session_min_ms = 4000,
-				.session_max_ms = 40000,
-				.max_buffer = 0xfffff,
-				.digest_enabled = true,
-				.digest_auth = true,
-				.close_session_txn = true,
-				.extended_types = true,
-				.enforce_quota = true,
-				.container_check_ms = 60000,
-				.container_per_minute = 10000,
-				.server_id = 1,
-				.super_digest = (char *)(uintptr_t) "super:lK75jTNcA+U9vtVEw5vB51mj/w4="};
+	f->conf =
+	    (struct conf){.tick_ms = 2000,
+			  .session_min_ms = 4000,
+			  .session_max_ms = 40000,
+			  .max_buffer = 0xfffff,
+			  .digest_enabled = true,
+			  .digest_auth = true,
+			  .close_session_txn = true,
+			  .extended_types = true,
+			  .enforce_quota = true,
+			  .container_check_ms = 60000,
+			  .container_per_minute = 10000,
+			  .server_id = 1,
+			  .super_digest = (char *)(uintptr_t) "super:lK75jTNcA+U9vtVEw5vB51mj/w4="};
 	f->now_ms = 1000000;
 	f->head = 64;
 	REQUIRE(EXPECT_I(shm_tree_new_private(&f->tree, 0), ==, 0));

@@ -25,8 +25,9 @@ static void put_acl(struct prep_fx *p, int32_t perms, const char *scheme, const 
 {
 	jute_put_int(&p->f.out, scheme ? 1 : 0);
 	if (scheme)
-		zk_put_acl(&p->f.out, &(struct zk_acl){perms, {jute_text(scheme),
-							       id ? jute_text(id) : jute_null}});
+		zk_put_acl(
+		    &p->f.out,
+		    &(struct zk_acl){perms, {jute_text(scheme), id ? jute_text(id) : jute_null}});
 }
 
 static int32_t create_acl(struct prep_fx *p, const char *path, int32_t perms, const char *scheme,
@@ -54,7 +55,7 @@ static int32_t set(struct prep_fx *p, const char *path, int32_t version)
 	return fx_ask(&p->f, 1, p->s, ZK_OP_SET_DATA);
 }
 
-static int32_t delete(struct prep_fx *p, const char *path, int32_t version)
+static int32_t delete (struct prep_fx *p, const char *path, int32_t version)
 {
 	fx_delete(&p->f, path, version);
 	return fx_ask(&p->f, 1, p->s, ZK_OP_DELETE);
@@ -127,7 +128,8 @@ TEST_F(writer_prep, the_opcode_decides_container_the_flag_sequence, struct prep_
 	const struct shm_node *n;
 
 	EXPECT_I(create(f, ZK_OP_CREATE_CONTAINER, "/con", ZK_MODE_EPHEMERAL), ==, ZOK);
-	n = shm_tree_find(f->f.tree, shm_tree_hash(f->f.tree, "/con", 4), "/con", 4, SHM_LATEST, &v);
+	n = shm_tree_find(f->f.tree, shm_tree_hash(f->f.tree, "/con", 4), "/con", 4, SHM_LATEST,
+			  &v);
 	REQUIRE(EXPECT_TRUE(n != NULL));
 	EXPECT_I(shm_node_owner(n), ==, ZK_OWNER_CONTAINER);
 	EXPECT_I(create(f, ZK_OP_CREATE, "/plain", ZK_MODE_CONTAINER), ==, ZOK);

@@ -1,0 +1,317 @@
+/*
+ * What workers push, kind by kind. A worker asks, never tells: session and identity are looked up
+ * here, and a record that no honest worker sends is -EBADMSG.
+ */
+#include <errno.h>
+
+#include "jute/session.h"
+#include "writer/answers.h"
+#include "writer/submit.h"
+
+enum { GROWTH_PER_TXN = 1024 }; /* bytes of tree that any transaction in flight may take */
+
+static void unbind(struct wtr_core *c, struct wtr_conn *conn)
+{
+	if (!conn->session)
+		return;
+	wtr_session_unbind(&c->sessions, conn->session);
+	conn->session = NULL;
+}
+
+static void bind(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s,
+		 int32_t timeout_ms)
+{
+	wtr_session_bind(&c->sessions, s, conn->worker, conn->link.key, timeout_ms);
+	conn->session = s;
+}
+
+/* The connection that a session is at, if any. */
+struct wtr_conn *wtr_conn_of_session(struct wtr_core *c, const struct wtr_session *s)
+{
+	return s->worker == MSG_NO_WORKER ? NULL : wtr_conn_find(&c->conns, s->worker, s->conn);
+}
+
+static void refuse_session(struct wtr_core *c, uint16_t worker, const struct msg_up *up,
+			   struct wtr_conn *conn)
+{
+	struct msg_session none = {0};
+	struct msg_down head = {
+	    .kind = DOWN_CONNECTED, .worker = worker, .conn = up->conn, .zxid = c->applied_zxid};
+
+	wtr_core_down(c, &head, &none, sizeof(none));
+	if (conn)
+		wtr_conn_forget(&c->conns, conn);
+}
+
+static void resume(struct wtr_core *c, struct wtr_conn *conn, const struct msg_up *up,
+		   const struct msg_connect *m, struct jute_buf password)
+{
+	struct wtr_session *s = wtr_session_find(&c->sessions, up->session);
+	struct msg_down head = {.kind = DOWN_CONNECTED,
+				.worker = conn->worker,
+				.conn = up->conn,
+				.session = up->session,
+				.zxid = c->applied_zxid};
+	struct wtr_conn *old;
+
+	/* The password first: who can't name it must not disturb who is connected (client.md 19).
+	 */
+	if (!zk_session_password_is(up->session, password) || !s || s->closing || s->slot < 0) {
+		refuse_session(c, conn->worker, up, conn);
+		return;
+	}
+	old = wtr_conn_of_session(c, s);
+	if (old) {
+		unbind(c, old);
+		wtr_answer_close(c, old->worker, old->link.key, up->session);
+	}
+	bind(c, conn, s, m->timeout_ms);
+	wtr_answer_put_session(&c->apply.reply, s, conn);
+	wtr_core_down(c, &head, c->apply.reply.bytes, (uint32_t)c->apply.reply.len);
+}
+
+static int decode_connect(const struct msg_up *up, const uint8_t *body, struct msg_connect *m,
+			  struct jute_buf *password)
+{
+	if (up->len < sizeof(*m))
+		return -EBADMSG;
+	memcpy(m, body, sizeof(*m));
+	*password = jute_null;
+	if (m->password_len < 0)
+		return 0;
+	if ((uint32_t)m->password_len > up->len - sizeof(*m))
+		return -EBADMSG;
+	*password = jute_buf_of(body + sizeof(*m), (size_t)m->password_len);
+	return 0;
+}
+
+/* A connection by a name that is new; one that had this name is gone. */
+static struct wtr_conn *fresh_conn(struct wtr_core *c, uint16_t worker, const struct msg_up *up,
+				   const struct msg_connect *m)
+{
+	struct wtr_conn *conn = wtr_conn_find(&c->conns, worker, up->conn);
+
+	if (conn) {
+		unbind(c, conn);
+		wtr_conn_forget(&c->conns, conn);
+	}
+	return wtr_conn_add(&c->conns, worker, up->conn, m->address, m->scope);
+}
+
+static int connect_request(struct wtr_core *c, uint16_t worker, const struct msg_up *up,
+			   const uint8_t *body)
+{
+	struct jute_buf password;
+	struct msg_connect m;
+	struct wtr_session *s;
+	struct wtr_conn *conn;
+
+	if (decode_connect(up, body, &m, &password))
+		return -EBADMSG;
+	conn = fresh_conn(c, worker, up, &m);
+	if (!conn) {
+		refuse_session(c, worker, up, NULL);
+	} else if (m.last_zxid_seen > c->applied_zxid) {
+		wtr_answer_close(c, worker, up->conn, up->session);
+		wtr_conn_forget(&c->conns, conn);
+	} else if (up->session) {
+		resume(c, conn, up, &m, password);
+	} else {
+		s = wtr_session_add(&c->sessions, wtr_session_new_id(&c->sessions), m.timeout_ms);
+		if (!s) {
+			refuse_session(c, worker, up, conn);
+			return 0;
+		}
+		bind(c, conn, s, m.timeout_ms);
+		wtr_submit_create_session(c, s, (struct wtr_origin){up->conn, worker});
+	}
+	return 0;
+}
+
+static int attach(struct wtr_core *c, uint16_t worker, const struct msg_up *up, const uint8_t *body)
+{
+	struct wtr_session *s = wtr_session_find(&c->sessions, up->session);
+	struct jute_buf password;
+	struct msg_connect m;
+	struct wtr_conn *conn;
+
+	if (decode_connect(up, body, &m, &password))
+		return -EBADMSG;
+	conn =
+	    s && !s->closing && !wtr_conn_of_session(c, s) ? fresh_conn(c, worker, up, &m) : NULL;
+	if (!conn) {
+		wtr_answer_close(c, worker, up->conn, up->session);
+		return 0;
+	}
+	bind(c, conn, s, m.timeout_ms);
+	wtr_answer_ids(c, conn, up, ZOK, -1);
+	return 0;
+}
+
+static void detach(struct wtr_core *c, uint16_t worker, const struct msg_up *up)
+{
+	struct wtr_conn *conn = wtr_conn_find(&c->conns, worker, up->conn);
+
+	if (!conn)
+		return;
+	unbind(c, conn);
+	wtr_conn_forget(&c->conns, conn);
+}
+
+static void auth(struct wtr_core *c, uint16_t worker, const struct msg_up *up, const uint8_t *body)
+{
+	struct wtr_conn *conn = wtr_conn_find(&c->conns, worker, up->conn);
+	struct jute_in in = jute_in_of(body, up->len);
+	struct zk_auth_packet packet;
+
+	if (!conn || zk_auth_packet_decode(&in, &packet)) {
+		wtr_answer_close(c, worker, up->conn, up->session);
+		return;
+	}
+	if (conn->session)
+		wtr_session_touch(&c->sessions, conn->session);
+	wtr_answer_ids(c, conn, up, wtr_conn_auth(conn, &c->rules, packet.scheme, packet.auth),
+		       up->op);
+}
+
+static void sync_request(struct wtr_core *c, uint16_t worker, const struct msg_up *up)
+{
+	struct msg_down head = {.kind = DOWN_SYNC,
+				.worker = worker,
+				.conn = up->conn,
+				.session = up->session,
+				.zxid = c->applied_zxid,
+				.xid = up->xid};
+
+	wtr_answer_later(c, c->zab.last_zxid, &head);
+}
+
+static bool is_growth(int32_t op)
+{
+	return op != ZK_OP_DELETE && op != ZK_OP_CLOSE_SESSION && op != ZK_OP_RECONFIG;
+}
+
+/* Is there a reason not to take this request at all? ZOK: no. */
+static enum zk_code unwelcome(struct wtr_core *c, const struct msg_up *up,
+			      const struct wtr_conn *conn)
+{
+	uint64_t growth =
+	    up->len + c->flight_bytes + GROWTH_PER_TXN * (uint64_t)(wtr_core_outstanding(c) + 1);
+
+	if (up->op == ZK_OP_CLOSE_SESSION)
+		return ZOK;
+	if (c->conf->throttled_op_wait_ms && (int32_t)((uint32_t)c->now_ms - up->received_ms) >
+						 (int32_t)c->conf->throttled_op_wait_ms)
+		return ZTHROTTLEDOP;
+	if (is_growth(up->op) && (c->log_full || !shm_tree_room(c->tree, growth)))
+		return ZTHROTTLEDOP;
+	if (c->conf->enforce_auth) {
+		struct jute_vec ids = wtr_conn_ids(conn);
+		const char *scheme = c->conf->enforce_auth_schemes;
+
+		while (scheme && *scheme) {
+			size_t len = strcspn(scheme, ",");
+			char name[32] = "";
+
+			if (len < sizeof(name))
+				memcpy(name, scheme, len);
+			if (*name && zk_ids_have_scheme(&ids, name))
+				return ZOK;
+			scheme += len + (scheme[len] == ',');
+		}
+		return ZSESSIONCLOSEDREQUIRESASLAUTH;
+	}
+	return ZOK;
+}
+
+static void write_request(struct wtr_core *c, uint16_t worker, const struct msg_up *up,
+			  const uint8_t *body)
+{
+	struct wtr_conn *conn = wtr_conn_find(&c->conns, worker, up->conn);
+	struct wtr_session *s = conn ? conn->session : NULL;
+	struct wtr_origin origin = {up->conn, worker};
+	enum zk_code code;
+	struct jute_vec ids;
+	struct wtr_prep *p;
+
+	if (!s || (int64_t)s->link.key != up->session) {
+		wtr_answer_close(c, worker, up->conn, up->session);
+		return;
+	}
+	wtr_session_touch(&c->sessions, s);
+	code = unwelcome(c, up, conn);
+	if (code) {
+		c->refused++;
+		wtr_answer(c, DOWN_REFUSED, worker, up, code);
+		if (code == ZSESSIONCLOSEDREQUIRESASLAUTH)
+			wtr_answer_close(c, worker, up->conn, up->session);
+		return;
+	}
+	if (up->op == ZK_OP_CLOSE_SESSION && !s->closing) {
+		wtr_submit_close(c, s, up->xid, origin);
+		return;
+	}
+	ids = wtr_conn_ids(conn);
+	p = wtr_submit_begin(c, s, &ids);
+	code = s->closing ? ZSESSIONEXPIRED : wtr_prep_request(p, up->op, body, up->len);
+	if (code)
+		wtr_submit_error(c, code);
+	wtr_submit_end(c, up->session, up->xid, origin);
+}
+
+int wtr_core_request(struct wtr_core *c, uint16_t worker, const uint8_t *record, uint32_t len)
+{
+	const uint8_t *body = record + sizeof(struct msg_up);
+	struct msg_up up;
+
+	if (len < sizeof(up))
+		return -EBADMSG;
+	memcpy(&up, record, sizeof(up));
+	if (up.len > len - sizeof(up))
+		return -EBADMSG;
+	/* Pushed for a writer that is gone: it comes again behind UP_ATTACH. */
+	if (up.epoch != c->epoch)
+		return 0;
+	c->requests++;
+	switch ((enum msg_up_kind)up.kind) {
+	case UP_CONNECT:
+		return connect_request(c, worker, &up, body);
+	case UP_REQUEST:
+		write_request(c, worker, &up, body);
+		return 0;
+	case UP_AUTH:
+		auth(c, worker, &up, body);
+		return 0;
+	case UP_SYNC:
+		sync_request(c, worker, &up);
+		return 0;
+	case UP_DETACH:
+		detach(c, worker, &up);
+		return 0;
+	case UP_ATTACH:
+		return attach(c, worker, &up, body);
+	case UP_REPORT:
+		wtr_report_ask(c, worker, &up);
+		return 0;
+	case UP_REPORT_TEXT:
+		wtr_report_text(c, worker, &up, body);
+		return 0;
+	}
+	return -EBADMSG;
+}
+
+void wtr_core_worker_died(struct wtr_core *c, uint16_t worker)
+{
+	struct wtr_link *l;
+
+	while ((l = wtr_table_any(&c->conns.of[worker]))) {
+		struct wtr_conn *conn = WTR_OBJECT(l, struct wtr_conn, link);
+
+		/* A full timeout from now: the worker's death is no fault of theirs. */
+		if (conn->session)
+			wtr_session_touch(&c->sessions, conn->session);
+		unbind(c, conn);
+		wtr_conn_forget(&c->conns, conn);
+	}
+	wtr_report_worker_died(c, worker);
+}
