@@ -26,8 +26,8 @@ from server import Server, Timeout, end_all, wait_until
 HARD = {"tickTime": 100, "minSessionTimeout": 200, "maxSessionTimeout": 60000,
         "znode.container.checkIntervalMs": 3600000, "forceSync": "no", "snapCount": 100000,
         "DigestAuthenticationProvider.superDigest": "super:lK75jTNcA+U9vtVEw5vB51mj/w4="}
-VARIANTS = [{"extendedTypesEnabled": "true", "enforceQuota": "true"},
-            {"extendedTypesEnabled": "false", "enforceQuota": "false"}]
+VARIANTS = {True: {"extendedTypesEnabled": "true", "enforceQuota": "true"},
+            False: {"extendedTypesEnabled": "false", "enforceQuota": "false"}}
 UNORDERED = (w.GET_CHILDREN, w.GET_CHILDREN2, w.GET_EPHEMERALS, w.WHO_AM_I, w.GET_ACL)
 TIMEOUT = 60000
 
@@ -325,6 +325,24 @@ class Pair:
         self.flush(unordered=True)
         self.renew(s)
 
+    def step_restart(self, hard):
+        self.flush()
+        for side in self.sides:
+            side.server.restart(hard)
+        self.all_reopened()
+
+    def step_kill(self, which):
+        self.flush()
+        if self.table:
+            self.b.server.disturb(which)
+        if which == "worker":
+            self.all_reopened()
+        self.flush()
+
+    def all_reopened(self):
+        for s in self.a.conns:
+            self.reopen(s)
+
     # --- the frame around a script
     def begin(self, seed):
         for side in self.sides:
@@ -450,15 +468,15 @@ def main():
     kinds = ["apache", "apache" if o.self else os.environ.get("E2E_SERVER", "paddock")]
     began, ops, failures, seed = time.monotonic(), 0, 0, o.seed or o.first
     met, scripts = collections.Counter(), 0
-    benches = [Bench(kinds, v) for v in VARIANTS]
+    benches = {enforced: Bench(kinds, v) for enforced, v in VARIANTS.items()}
     while True:
-        bench = benches[seed % 2]
+        bench = benches[script.enforced_quotas(seed)]
         if o.shrink:
             fewest = shrink(bench, seed, o.length)
             if not fewest:
                 print("seed %d: no difference" % seed)
                 break
-            failures += 1
+            scripts, failures = 1, 1
             print("seed %d: %s\n   again: tests/e2e/conform.py --seed %d --length %d --keep %s" % (
                 seed, fewest[1][1], seed, o.length, ",".join(map(str, fewest[0]))))
             break
@@ -478,7 +496,7 @@ def main():
         if o.seed or ops >= o.ops or failures >= o.max_failures:
             break
         seed += 1
-    for bench in benches:
+    for bench in benches.values():
         bench.close()
     seconds = time.monotonic() - began
     print("%s against %s: %d operations, %d scripts, %d differences, %.0f s (%.0f/s); meant: %s" % (

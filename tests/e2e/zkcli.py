@@ -7,6 +7,7 @@ import sys
 
 from server import APACHE_CLASSES, Server, end_all, spawn
 
+CLI_MT = "/usr/lib/zookeeper/bin/cli_mt"
 ZKCLI = "/usr/share/zookeeper/bin/zkCli.sh"
 JARS = "commons-cli jline slf4j-api slf4j-nop zookeeper zookeeper-jute".split()
 
@@ -108,6 +109,24 @@ def one_shot(server, *command):
     return p.returncode, p.stdout
 
 
+def c_shell(server, *command):
+    """The shell of the C library, one command."""
+    p = subprocess.run([CLI_MT, server.address, "cmd:" + " ".join(command)], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
+                       cwd=server.dir, stdin=subprocess.DEVNULL)
+    return p.returncode, p.stdout
+
+
+SHOTS = [
+    (one_shot, "create /shot x", 0, ["Created /shot"]),
+    (one_shot, "get /shot", 0, ["^x$"]),
+    (one_shot, "get /none", 1, ["Node does not exist"]),
+    (c_shell, "get /shot", 0, [r"^/shot: rc = 0$", "^ value_len = 1$", "^x$"]),
+    (c_shell, "set /shot y", 0, [r"^/shot: rc = 0 Stat:", "version=1"]),
+    (c_shell, "ls /", 0, ["^\tshot$", "^\tzookeeper$"]),
+]
+
+
 def main():
     passed = failed = 0
     with Server() as server:
@@ -116,14 +135,12 @@ def main():
             passed, failed = passed + (not wrong), failed + bool(wrong)
             if wrong:
                 print("FAILED %s: %s\n%s" % (command, "; ".join(wrong), output))
-        for command, status, patterns in ((("create", "/shot", "x"), 0, ["Created /shot"]),
-                                          (("get", "/shot"), 0, ["^x$"]),
-                                          (("get", "/none"), 1, ["Node does not exist"])):
-            got, output = one_shot(server, *command)
+        for runner, command, status, patterns in SHOTS:
+            got, output = runner(server, *command.split())
             wrong = check(output, patterns) + ([] if got == status else ["status %d" % got])
             passed, failed = passed + (not wrong), failed + bool(wrong)
             if wrong:
-                print("FAILED zkCli.sh %s: %s\n%s" % (" ".join(command), "; ".join(wrong), output))
+                print("FAILED %s: %s\n%s" % (command, "; ".join(wrong), output))
     print("RESULT %d %d" % (passed, failed))
     end_all()
     return 1 if failed else 0
