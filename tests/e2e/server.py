@@ -76,11 +76,12 @@ def spawn(args, **kw):
 
 
 def _stat(pid):
-    """(state, parent) of a process, or None when it is gone."""
+    """(state, parent) of a process, or None when it is gone. A dead process of which a thread is
+    still at work (it keeps files and locks) is not a zombie yet."""
     try:
         with open("/proc/%d/stat" % pid) as f:
             rest = f.read().rpartition(")")[2].split()
-        return rest[0], int(rest[1])
+        return "D" if rest[0] == "Z" and int(rest[17]) > 1 else rest[0], int(rest[1])
     except (OSError, IndexError):
         return None
 
@@ -271,18 +272,25 @@ class Server:
         (self.kill if hard else self.stop)()
         self.start()
 
+    def replace(self, pid):
+        """Kill -9 one of the processes; returns once there are as many again, and serving."""
+        before = len(self.pids())
+        signal_pid(pid, signal.SIGKILL)
+        wait_until("%d replaced" % pid,
+                   lambda: not alive(pid) and len(self.pids()) >= before)
+        self.wait_serving()
+
     def disturb(self, how):
         """A disturbance by name; returns once the server serves again."""
         if how == "restart":
             self.restart()
         elif how == "kill":
             self.restart(hard=True)
-        elif how in ("writer", "worker"):
-            pid = self.writer() if how == "writer" else self.workers()[0]
-            signal_pid(pid, signal.SIGKILL)
-            wait_until("the %s replaced" % how, lambda: not alive(pid))
-            self.writer()
-            self.wait_serving()
+        elif how == "writer":
+            self.replace(self.writer())
+        elif how == "worker":       # each in turn, so that every connection meets it
+            for pid in self.workers():
+                self.replace(pid)
         elif how != "none":
             raise ValueError(how)
 
