@@ -124,8 +124,9 @@ class Script:
         return [self.rng.choice(ENTRIES) for _ in range(self.pick(1, 1, 2, 3))]
 
     def quota(self):
-        """As tools do it: both nodes of a quota are made and removed together."""
-        base = self.rng.choice(QUOTA_PATHS)
+        """As tools do it: both nodes of a quota are made and removed together. One quota only:
+        the usage of an outer one depends on when its server was last started."""
+        base = QUOTA_PATHS[0]
         limits, stats = base + QUOTA_NODES[0], base + QUOTA_NODES[1]
         roll = self.rng.random()
         if roll < 0.25:
