@@ -98,6 +98,12 @@ static struct wtr_conn *fresh_conn(struct wtr_core *c, uint16_t worker, const st
 	return wtr_conn_add(&c->conns, worker, up->conn, m->address, m->scope);
 }
 
+/* Bytes of the tree that what is in flight and a request of `len` bytes may take. */
+static uint64_t growth(const struct wtr_core *c, uint32_t len)
+{
+	return len + c->flight_bytes + GROWTH_PER_TXN * (uint64_t)(wtr_core_outstanding(c) + 1);
+}
+
 static int connect_request(struct wtr_core *c, uint16_t worker, const struct msg_up *up,
 			   const uint8_t *body)
 {
@@ -116,6 +122,10 @@ static int connect_request(struct wtr_core *c, uint16_t worker, const struct msg
 		wtr_conn_forget(&c->conns, conn);
 	} else if (up->session) {
 		resume(c, conn, up, &m, password);
+	} else if (!shm_tree_room(c->tree, growth(c, 0))) {
+		/* Not "expired", which it is not: the client tries again. */
+		wtr_answer_close(c, worker, up->conn, 0);
+		wtr_conn_forget(&c->conns, conn);
 	} else {
 		s = wtr_session_add(&c->sessions, wtr_session_new_id(&c->sessions), m.timeout_ms);
 		if (!s) {
@@ -195,15 +205,12 @@ static bool is_growth(int32_t op)
 static enum zk_code unwelcome(struct wtr_core *c, const struct msg_up *up,
 			      const struct wtr_conn *conn)
 {
-	uint64_t growth =
-	    up->len + c->flight_bytes + GROWTH_PER_TXN * (uint64_t)(wtr_core_outstanding(c) + 1);
-
 	if (up->op == ZK_OP_CLOSE_SESSION)
 		return ZOK;
 	if (c->conf->throttled_op_wait_ms && (int32_t)((uint32_t)c->now_ms - up->received_ms) >
 						 (int32_t)c->conf->throttled_op_wait_ms)
 		return ZTHROTTLEDOP;
-	if (is_growth(up->op) && (c->log_full || !shm_tree_room(c->tree, growth)))
+	if (is_growth(up->op) && (c->log_full || !shm_tree_room(c->tree, growth(c, up->len))))
 		return ZTHROTTLEDOP;
 	if (c->conf->enforce_auth) {
 		struct jute_vec ids = wtr_conn_ids(conn);

@@ -11,6 +11,9 @@
 /* A seat's stamp may be this much ahead of the time of our turn. */
 enum { AHEAD_MS = 1000 };
 
+/* Slots of sessions that are gone stay taken for a grace period: some are left for them. */
+enum { SESSIONS_MAX = SHM_SESSIONS_MAX - SHM_SESSIONS_MAX / 8 };
+
 int wtr_sessions_init(struct wtr_sessions *t, uint32_t tick_ms, uint8_t server_id, uint64_t now_ms,
 		      int64_t wall_ms)
 {
@@ -151,7 +154,7 @@ struct wtr_session *wtr_session_add(struct wtr_sessions *t, int64_t id, int32_t 
 {
 	struct wtr_session *s;
 
-	if (t->table.count >= SHM_SESSIONS_MAX)
+	if (t->table.count >= SESSIONS_MAX)
 		return NULL;
 	s = calloc(1, sizeof(*s));
 	if (!s)
