@@ -96,11 +96,11 @@ enum zk_code wtr_prep_create(struct wtr_prep *p, int32_t op, const struct zk_cre
 	uint8_t *list_at;
 	enum zk_code code;
 
-	if (r->path.len < 0)
-		return ZMARSHALLINGERROR;
 	code = check_mode(p, op, r);
 	if (code)
 		return code;
+	if (r->path.len < 0)
+		return ZMARSHALLINGERROR;
 	if (!zk_path_split(r->path, &parent_path, NULL) || zk_path_has_nul(r->path))
 		return ZBADARGUMENTS;
 	code = wtr_prep_acl(p, &r->acl, &list);

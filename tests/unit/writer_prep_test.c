@@ -83,6 +83,7 @@ TEST_F(writer_prep, create_checks_in_the_order_of_the_reference, struct prep_fx,
 	jute_put_int(&f->f.out, 5); /* a path that is cut off */
 	EXPECT_I(fx_ask(&f->f, 1, f->s, ZK_OP_CREATE), ==, ZMARSHALLINGERROR);
 	EXPECT_I(create(f, ZK_OP_CREATE, NULL, 0), ==, ZMARSHALLINGERROR);
+	EXPECT_I(create(f, ZK_OP_CREATE, NULL, 7), ==, ZBADARGUMENTS);
 	EXPECT_I(create(f, ZK_OP_CREATE, "/no/x", 7), ==, ZBADARGUMENTS);
 	EXPECT_I(create(f, ZK_OP_CREATE, "/no/x", -1), ==, ZBADARGUMENTS);
 	EXPECT_I(create(f, ZK_OP_CREATE, "/x", ZK_MODE_TTL), ==, ZBADARGUMENTS);
@@ -109,7 +110,7 @@ TEST_F(writer_prep, create_checks_in_the_order_of_the_reference, struct prep_fx,
 	EXPECT_I(create(f, ZK_OP_CREATE, "/a", 0), ==, ZNODEEXISTS);
 	EXPECT_I(create(f, ZK_OP_CREATE, "/eph/x", 0), ==, ZNOCHILDRENFOREPHEMERALS);
 	/* Each of them took a zxid. */
-	EXPECT_I(f->f.core.applied_zxid, ==, 5 + 25);
+	EXPECT_I(f->f.core.applied_zxid, ==, 5 + 26);
 }
 
 TEST_F(writer_prep, what_no_server_could_apply_is_refused, struct prep_fx, up, down)
