@@ -3,13 +3,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
+
+enum { LOCK_WAIT_MS = 10000, LOCK_LOOK_MS = 5 };
 
 static int make_with_parents(const char *dir)
 {
@@ -60,6 +64,30 @@ static int take_lock(int fd, long *holder)
 	return 1;
 }
 
+static bool is_gone(long pid)
+{
+	return pid > 0 && pid <= INT_MAX && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
+/*
+ * As take_lock(). The children of a supervisor that was killed hold its lock until they are gone,
+ * which a sync under way in the kernel delays: that is waited for, a living server is not.
+ */
+static int take_lock_patiently(int fd, const char *dir, long *holder)
+{
+	int err = take_lock(fd, holder);
+
+	if (err == 1 && is_gone(*holder))
+		LOG_W("%s: waiting for the last of process %ld to end", dir, *holder);
+	for (int ms = 0; err == 1 && ms < LOCK_WAIT_MS && is_gone(*holder); ms += LOCK_LOOK_MS) {
+		const struct timespec look = {.tv_nsec = LOCK_LOOK_MS * 1000000L};
+
+		nanosleep(&look, NULL);
+		err = take_lock(fd, holder);
+	}
+	return err;
+}
+
 static int lock_one(const char *dir, int *fd)
 {
 	long holder = 0;
@@ -67,7 +95,7 @@ static int lock_one(const char *dir, int *fd)
 
 	if (!err) {
 		*fd = open_lock(dir);
-		err = *fd < 0 ? *fd : take_lock(*fd, &holder);
+		err = *fd < 0 ? *fd : take_lock_patiently(*fd, dir, &holder);
 	}
 	if (!err)
 		return 0;

@@ -14,6 +14,7 @@ struct sup_child {
 	uint32_t last_turn;  /* the stamp last seen, and for how long it has been the same */
 	uint32_t still_ms;
 	bool killed; /* SIGKILL is on its way: say it once */
+	bool served; /* the writer: it came into service before it died */
 	int socket;  /* our end of a worker's socket, -1 */
 };
 
@@ -27,6 +28,7 @@ struct sup {
 	uint32_t switch_ms;    /* how long ago the generation in service changed */
 	uint32_t probe_ms;     /* how long ago all bells were rung to see who answers */
 	uint32_t snap_started; /* the snap_wanted that the last snapshotter was forked for */
+	uint32_t epoch_before; /* board->writer_epoch when the writer was forked */
 	unsigned data_errors;  /* of the writer, in a row */
 	uint64_t looked_ms;    /* when we last looked at the clock */
 	uint64_t stop_ms;      /* when to use SIGKILL; 0: not stopping */

@@ -43,7 +43,9 @@ static uint64_t next_start(struct sup_child *c, uint64_t now_ms)
 {
 	uint64_t due;
 
-	if (now_ms - c->started_ms >= SUP_LIVED_MS)
+	uint64_t lived_ms = now_ms - c->started_ms;
+
+	if (lived_ms >= SUP_LIVED_MS || (c->served && lived_ms >= SUP_SERVED_MS))
 		c->delay_ms = 0;
 	due = now_ms + c->delay_ms;
 	c->delay_ms = c->delay_ms ? 2 * c->delay_ms : SUP_DELAY_MIN_MS;
@@ -55,7 +57,7 @@ static uint64_t next_start(struct sup_child *c, uint64_t now_ms)
 static void started(struct sup_child *c, const char *who, pid_t pid, uint64_t now_ms)
 {
 	c->started_ms = now_ms;
-	c->killed = false;
+	c->killed = c->served = false;
 	c->still_ms = 0;
 	if (pid > 0) {
 		c->pid = pid;
@@ -104,6 +106,7 @@ static void start_writer(struct sup *s, uint64_t now_ms)
 		s->writer.due_ms = next_start(&s->writer, now_ms);
 		return;
 	}
+	s->epoch_before = atomic_load(&s->h.board->writer_epoch);
 	atomic_store(&s->h.board->writer_turn_ms, 0);
 	atomic_store(&s->h.board->writer_sleeping, 0);
 	pid = sup_spawn(&s->h, s->entries, SUP_WRITER, 0, &s->user);
@@ -211,6 +214,7 @@ static void writer_died(struct sup *s, int status, uint64_t now_ms)
 
 	log_death(s, &s->writer, "writer", status);
 	atomic_store(&s->h.board->writer_pid, 0);
+	s->writer.served = atomic_load(&s->h.board->writer_epoch) != s->epoch_before;
 	not_running(&s->writer, next_start(&s->writer, now_ms));
 	if (s->stop_ms) {
 		if (code != 0 && !s->status)

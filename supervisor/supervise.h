@@ -23,6 +23,7 @@
 
 enum {
 	SUP_LIVED_MS = 1000,
+	SUP_SERVED_MS = 200, /* for a writer that came into service in that time */
 	SUP_DELAY_MIN_MS = 50,
 	SUP_DELAY_MAX_MS = 5000,
 	SUP_WORKER_STALL_MS = 10 * 1000,
