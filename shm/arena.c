@@ -59,25 +59,25 @@ int shm_arena_init_region(struct shm_arena *a, uint8_t *base, uint64_t bytes, ui
 	return jemalloc_open(a);
 }
 
-/* One page of 2 MiB: the kernel wants it touched before it collapses it. */
-static void granule_make(struct shm_arena *a, uint8_t *granule)
-{
-	if (__atomic_load_n(&a->small_pages, __ATOMIC_RELAXED))
-		return;
-	__atomic_fetch_or(granule, 0, __ATOMIC_RELAXED);
-	if (madvise(granule, GRANULE, MADV_COLLAPSE) && errno == EINVAL)
-		__atomic_store_n(&a->small_pages, 1, __ATOMIC_RELAXED);
-}
-
-/* Both threads may make the same granule: the second finds it made. */
+/*
+ * Pages of 2 MiB up to `to`, in one call: each begins with a wait until every processor has turned
+ * to it (lru_add_drain_all), half a second on a busy machine. So the writer itself never does it,
+ * and pages that it had to take before are put together behind it. The kernel wants each granule
+ * touched.
+ */
 static void make_up_to(struct shm_arena *a, uint8_t *to)
 {
-	uint8_t *at = __atomic_load_n(&a->ready, __ATOMIC_RELAXED);
+	uint8_t *from = a->ready, *at = from;
 
-	for (; at < to && (size_t)(a->end - at) >= GRANULE; at += GRANULE) {
-		granule_make(a, at);
-		__atomic_store_n(&a->ready, at + GRANULE, __ATOMIC_RELAXED);
+	while (at < to && (size_t)(a->end - at) >= GRANULE) {
+		__atomic_fetch_or(at, 0, __ATOMIC_RELAXED);
+		at += GRANULE;
 	}
+	if (at == from || a->small_pages)
+		return;
+	if (madvise(from, (size_t)(at - from), MADV_COLLAPSE) && errno == EINVAL)
+		a->small_pages = 1;
+	a->ready = at;
 }
 
 void shm_arena_prepare(struct shm_arena *a)
@@ -158,8 +158,6 @@ static uint8_t *bump(struct shm_arena *a, size_t bytes, size_t align)
 
 	if (at > a->end || bytes > (size_t)(a->end - at))
 		return NULL;
-	if (at + bytes > __atomic_load_n(&a->ready, __ATOMIC_RELAXED))
-		make_up_to(a, at + bytes);
 	__atomic_store_n(&a->next, at + bytes, __ATOMIC_RELAXED);
 	return at;
 }

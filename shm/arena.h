@@ -32,9 +32,9 @@ struct shm_arena {
 	uint8_t *base, *end; /* of the region */
 	uint8_t *soft_end;   /* behind it lies what is kept for promises */
 	uint8_t *next;       /* first byte never handed out; the helper reads it */
-	uint8_t *ready; /* granules of 2 MiB below are one page each; writer and helper store */
+	uint8_t *ready;      /* granules of 2 MiB below are one page each; the helper's */
 	uint64_t want;  /* bytes that will be needed soon: shm_arena_expect() */
-	uint32_t small_pages, pad1; /* 1: this kernel doesn't collapse pages of a memfd */
+	uint32_t small_pages, pad1; /* 1: this kernel doesn't collapse pages of a memfd; likewise */
 	uint64_t used, limit;
 	int64_t fail_in;       /* for tests: the allocation that fails, counted down; 0 = none */
 	unsigned arena, cache; /* jemalloc's numbers, of the writer that began it */
@@ -50,7 +50,7 @@ void shm_arena_fini_private(struct shm_arena *a);
 
 /*
  * Large pages. The helper thread calls prepare now and then: it turns some granules beyond the
- * last one in use into pages of 2 MiB. Where it is late the writer does it itself; where the
+ * last one in use into pages of 2 MiB, and those before it that it was late for. Where the
  * kernel can't, pages stay small. expect: that many bytes more will be taken at once.
  */
 void shm_arena_prepare(struct shm_arena *a);

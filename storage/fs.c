@@ -71,6 +71,12 @@ static int posix_drop(void *self, int fd)
 	return -posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+static int posix_ahead(void *self, int fd)
+{
+	(void)self;
+	return -posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
+}
+
 static int posix_rename(void *self, int dir, const char *from, const char *to)
 {
 	(void)self;
@@ -129,6 +135,7 @@ const struct sto_fs sto_fs_posix = {
     .datasync = posix_datasync,
     .sync = posix_sync,
     .drop = posix_drop,
+    .ahead = posix_ahead,
     .rename = posix_rename,
     .unlink = posix_unlink,
     .truncate = posix_truncate,

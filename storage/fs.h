@@ -23,6 +23,7 @@ struct sto_fs {
 	int (*datasync)(void *self, int fd);
 	int (*sync)(void *self, int fd); /* also of a directory */
 	int (*drop)(void *self, int fd); /* forget cached pages: what is read next is the disk's */
+	int (*ahead)(void *self, int fd); /* begin to read all of it into the cache */
 	int (*rename)(void *self, int dir, const char *from, const char *to);
 	int (*unlink)(void *self, int dir, const char *name);
 	int (*truncate)(void *self, int fd, off_t size);

@@ -161,11 +161,7 @@ static int replay_segment(struct recovery *r)
 
 	if (err)
 		return err == -EBADMSG ? rot(r, r->i, "damaged head", 0) : err;
-	/* What a writer that died had not synced may still stand in the cache: make it durable, and
-	 * of the last segment believe only what the disk gives back. */
-	err = r->fs->datasync(r->fs->self, s.fd);
-	if (!err && r->i + 1 == r->segments.n)
-		r->fs->drop(r->fs->self, s.fd);
+	err = r->i + 1 < r->segments.n ? r->fs->datasync(r->fs->self, s.fd) : 0;
 	if (!err)
 		err = check_link(r, &s.head);
 	if (!err) {
@@ -282,6 +278,30 @@ static int settle(const struct sto_fs *fs, int dir)
 	return err ? err : fs->sync(fs->self, dir);
 }
 
+/* What a writer that died had not synced may still stand in the cache: make it durable, and of the
+ * last segment believe only what the disk gives back. It is all read, and mostly zeros: the disk
+ * may do so while a snapshot is loaded. */
+static int distrust_last(struct recovery *r)
+{
+	const struct sto_fs *fs = r->fs;
+	char name[STO_NAME_MAX];
+	int err, fd;
+
+	if (!r->segments.n)
+		return 0;
+	sto_name(name, STO_LOG_PREFIX, r->segments.zxid[r->segments.n - 1]);
+	fd = fs->open(fs->self, r->log_dir, name, O_RDWR, 0);
+	if (fd < 0)
+		return fd;
+	err = fs->datasync(fs->self, fd);
+	if (!err) {
+		fs->drop(fs->self, fd);
+		fs->ahead(fs->self, fd);
+	}
+	fs->close(fs->self, fd);
+	return err;
+}
+
 static int recover(struct recovery *r, bool accept_loss)
 {
 	int err = settle(r->fs, r->snap_dir);
@@ -292,6 +312,8 @@ static int recover(struct recovery *r, bool accept_loss)
 		err = sto_names_list(r->fs, r->snap_dir, STO_SNAP_PREFIX, &r->snaps);
 	if (!err)
 		err = sto_names_list(r->fs, r->log_dir, STO_LOG_PREFIX, &r->segments);
+	if (!err)
+		err = distrust_last(r);
 	if (!err)
 		err = load(r);
 	if (!err)

@@ -352,6 +352,7 @@ static inline void memfs_init(struct memfs *m)
 	    .datasync = memfs_sync,
 	    .sync = memfs_sync,
 	    .drop = memfs_drop,
+	    .ahead = memfs_drop, /* nothing is cached */
 	    .rename = memfs_rename,
 	    .unlink = memfs_unlink,
 	    .truncate = memfs_truncate,

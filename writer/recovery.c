@@ -8,7 +8,8 @@
 #include "storage/import.h"
 #include "writer/snapshot.h"
 
-enum { AHEAD_US = 1000 };
+/* A small tree is loaded before large pages could be had, and they make threads wait. */
+enum { AHEAD_US = 1000, AHEAD_NODES = 200 * 1000 };
 
 static void *run_ahead(void *arg)
 {
@@ -50,7 +51,8 @@ static int begin(void *self, const struct sto_snap_head *head)
 	shm_tree_set_ring(r->tree, r->commit_size);
 	if (head->nodes)
 		shm_tree_presize(r->tree, head->nodes);
-	start_ahead(r);
+	if (head->nodes >= AHEAD_NODES)
+		start_ahead(r);
 	r->tail.len = 0;
 	wtr_quota_fini(&r->quota);
 	err = wtr_quota_init(&r->quota, r->tree);
