@@ -17,6 +17,7 @@
 enum {
 	ZERO_BYTES = 1 << 20,
 	FIRST_SEGMENT_BYTES = 8 << 20,
+	RESERVE_BYTES = 2 << 20,
 	SEGMENT_MIN_BYTES = 2 * STO_PAGE_BYTES
 };
 
@@ -51,6 +52,7 @@ struct sto_log {
 	pthread_mutex_t lock; /* the members below */
 	pthread_cond_t prepared;
 	bool preparing;
+	bool scant; /* the disk had no room for a whole spare; a smaller one may be there */
 	unsigned spares; /* made so far: each has a name of its own */
 	struct spare spare;
 };
@@ -119,6 +121,13 @@ static int spare_make(struct sto_log *log, uint64_t size, struct spare *s)
 	return err == -EDQUOT ? -ENOSPC : err;
 }
 
+static void spare_drop(struct sto_log *log, struct spare *s)
+{
+	if (s->fd >= 0)
+		log->fs->unlink(log->fs->self, log->dir, s->name);
+	close_fd(log->fs, &s->fd);
+}
+
 int sto_log_prepare(struct sto_log *log)
 {
 	struct spare spare;
@@ -126,25 +135,22 @@ int sto_log_prepare(struct sto_log *log)
 	int err;
 
 	pthread_mutex_lock(&log->lock);
-	wanted = log->spare.fd < 0 && !log->preparing;
+	wanted = (log->spare.fd < 0 || log->scant) && !log->preparing;
 	log->preparing |= wanted;
 	pthread_mutex_unlock(&log->lock);
 	if (!wanted)
 		return 0;
 	err = spare_make(log, log->options.segment_size, &spare);
 	pthread_mutex_lock(&log->lock);
-	log->spare = spare;
+	if (!err) {
+		spare_drop(log, &log->spare); /* a small one */
+		log->spare = spare;
+	}
+	log->scant = err == -ENOSPC;
 	log->preparing = false;
 	pthread_cond_signal(&log->prepared);
 	pthread_mutex_unlock(&log->lock);
 	return err;
-}
-
-static void spare_drop(struct sto_log *log, struct spare *s)
-{
-	if (s->fd >= 0)
-		log->fs->unlink(log->fs->self, log->dir, s->name);
-	close_fd(log->fs, &s->fd);
 }
 
 /* Take the prepared file, or wait for it, or make one, so that `need` bytes of blocks fit. */
@@ -374,6 +380,30 @@ uint64_t sto_log_room(struct sto_log *log)
 	return room + (size > at ? size - at : 0);
 }
 
+bool sto_log_is_scant(struct sto_log *log)
+{
+	bool scant;
+
+	pthread_mutex_lock(&log->lock);
+	scant = log->scant;
+	pthread_mutex_unlock(&log->lock);
+	return scant;
+}
+
+bool sto_log_is_tight(struct sto_log *log, uint64_t ahead)
+{
+	uint64_t reserve = log->options.segment_size / 4, room;
+
+	if (reserve > RESERVE_BYTES)
+		reserve = RESERVE_BYTES;
+	pthread_mutex_lock(&log->lock);
+	room = log->spare.fd >= 0 ? log->spare.size : 0;
+	pthread_mutex_unlock(&log->lock);
+	if (room) /* an empty segment takes one batch, however long */
+		return ahead && room < ahead + reserve;
+	return !fits(log, ahead + reserve);
+}
+
 uint64_t sto_log_bytes_since_open(const struct sto_log *log)
 {
 	return atomic_load_explicit(&log->bytes, memory_order_relaxed);
@@ -423,6 +453,21 @@ static bool log_alloc(struct sto_log *log)
 	return true;
 }
 
+/* On a full disk what there is, perhaps nothing: reading can be served without a segment. */
+static int first_spare(struct sto_log *log)
+{
+	uint64_t size = log->options.segment_size;
+	int err = -ENOSPC;
+
+	if (size > FIRST_SEGMENT_BYTES)
+		size = FIRST_SEGMENT_BYTES;
+	for (; err == -ENOSPC && size >= SEGMENT_MIN_BYTES; size = sto_pages(size / 2)) {
+		err = spare_make(log, size, &log->spare);
+		log->scant |= err == -ENOSPC;
+	}
+	return err == -ENOSPC ? 0 : err;
+}
+
 int sto_log_open(struct sto_log **out, const struct sto_fs *fs, const char *dir, int64_t last_zxid,
 		 const struct sto_log_options *options)
 {
@@ -443,8 +488,7 @@ int sto_log_open(struct sto_log **out, const struct sto_fs *fs, const char *dir,
 	err = log->dir = sto_dir_open(fs, dir);
 	if (err < 0)
 		goto err_free;
-	size = log->options.segment_size;
-	err = spare_make(log, size < FIRST_SEGMENT_BYTES ? size : FIRST_SEGMENT_BYTES, &log->spare);
+	err = first_spare(log);
 	if (err)
 		goto err_free;
 	*out = log;

@@ -12,7 +12,8 @@
  * after the other without padding.
  *
  * Runs in: the writer. No thread of its own. append, seal, roll and close belong to one thread;
- * prepare may run in another at the same time; room and bytes_since_open in any.
+ * prepare may run in another at the same time; room, is_tight, is_scant and bytes_since_open in
+ * any.
  *
  * Errors: after an error of write or sync nobody knows what the disk has, so every later call
  * fails with -EIO: the process dies and recovers. The one exception is -ENOSPC of append: nothing
@@ -35,8 +36,8 @@ struct sto_log_options {
 
 /*
  * Open for appending behind last_zxid, which is what recovery returned. Appending begins in a new
- * segment, whose space is taken here. `fs` and the options' values outlive the log.
- * 0; -ENOSPC and other -errno.
+ * segment, whose space is taken here: less of it on a full disk, which is_scant() tells. `fs` and
+ * the options' values outlive the log. 0 or -errno.
  */
 int sto_log_open(struct sto_log **log, const struct sto_fs *fs, const char *dir, int64_t last_zxid,
 		 const struct sto_log_options *options);
@@ -65,6 +66,16 @@ void sto_log_roll(struct sto_log *log);
 /* Zero-fill the next segment ahead. 0: done, or nothing to do; -ENOSPC: append still has what
  * sto_log_room() says; -errno. */
 int sto_log_prepare(struct sto_log *log);
+
+/* The disk had no room for the next whole segment when that was last tried. Any thread. */
+bool sto_log_is_scant(struct sto_log *log);
+
+/*
+ * Would appending `ahead` bytes leave so little that small batches, deletions above all, could soon
+ * find no room while the next segment is not prepared? Then whoever appends had better wait for
+ * prepare(), and add nothing large when that says -ENOSPC. Any thread.
+ */
+bool sto_log_is_tight(struct sto_log *log, uint64_t ahead);
 
 /* Bytes that are surely there for blocks: the rest of this segment and the prepared one. */
 uint64_t sto_log_room(struct sto_log *log);

@@ -45,7 +45,7 @@ static void measure(struct wtr_helper *p, uint64_t now_ms)
 static void prepare_log(struct wtr_helper *p)
 {
 	int err = sto_log_prepare(p->log);
-	bool full = err == -ENOSPC;
+	bool full = sto_log_is_scant(p->log);
 
 	if (full != atomic_exchange(&p->no_room, full)) {
 		if (full)
@@ -54,7 +54,7 @@ static void prepare_log(struct wtr_helper *p)
 		else
 			LOG_I("log dir=%s: space for the next segment again", p->log_dir);
 	}
-	if (err && !full)
+	if (err && err != -ENOSPC)
 		LOG_W("log dir=%s prepare: %s", p->log_dir, strerror(-err));
 }
 
@@ -107,6 +107,9 @@ int wtr_helper_start(struct wtr_helper *p)
 	pthread_condattr_t attr;
 
 	atomic_store(&p->purge, true);
+	atomic_store(&p->no_room, sto_log_is_scant(p->log));
+	if (atomic_load(&p->no_room))
+		LOG_W("log dir=%s: no space for a whole segment, refusing growth", p->log_dir);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -118,6 +121,13 @@ int wtr_helper_start(struct wtr_helper *p)
 void wtr_helper_purge(struct wtr_helper *p)
 {
 	atomic_store(&p->purge, true);
+}
+
+void wtr_helper_kick(struct wtr_helper *p)
+{
+	pthread_mutex_lock(&p->lock);
+	pthread_cond_signal(&p->wake);
+	pthread_mutex_unlock(&p->lock);
 }
 
 void wtr_helper_stop(struct wtr_helper *p)

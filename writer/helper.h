@@ -33,4 +33,6 @@ struct wtr_helper {
 int wtr_helper_start(struct wtr_helper *p);
 /* Delete what is no longer needed: a snapshot was just written. */
 void wtr_helper_purge(struct wtr_helper *p);
+/* The next segment is needed now. */
+void wtr_helper_kick(struct wtr_helper *p);
 void wtr_helper_stop(struct wtr_helper *p);

@@ -222,12 +222,23 @@ static bool take_from(struct wtr_loop *l, unsigned i)
 	return taken;
 }
 
+/* Is it not known yet whether there is a segment for what comes? It is as soon as the helper has
+ * tried to make one; without room for it, growth is refused, and the rest of the last segment is
+ * kept for what is not growth. */
+static bool log_waits(struct wtr_loop *l)
+{
+	l->core.log_full = atomic_load(&l->helper.no_room) || atomic_load(&l->log.full);
+	return !l->core.log_full && sto_log_is_tight(l->log.log, l->core.flight_bytes);
+}
+
 static bool take(struct wtr_loop *l)
 {
-	bool taken = false;
+	bool taken = false, waits = log_waits(l);
 
-	l->core.log_full = atomic_load(&l->helper.no_room) || atomic_load(&l->log.full);
-	if (l->core.out.len > WTR_OUT_BYTES)
+	if (waits && !l->log_waits)
+		wtr_helper_kick(&l->helper);
+	l->log_waits = waits;
+	if (waits || l->core.out.len > WTR_OUT_BYTES)
 		return false;
 	for (unsigned i = 0; i < l->board->n_workers; i++)
 		taken = take_from(l, i) || taken;
@@ -314,7 +325,7 @@ static bool has_work(const struct wtr_loop *l)
 		return true;
 	if (!wtr_log_busy(&l->log) && l->core.fill && l->core.fill->n)
 		return true;
-	return wtr_core_ready(&l->core) && !rings_are_empty(l);
+	return wtr_core_ready(&l->core) && !l->log_waits && !rings_are_empty(l);
 }
 
 static int sleep_ms(const struct wtr_loop *l)
@@ -325,6 +336,8 @@ static int sleep_ms(const struct wtr_loop *l)
 	if (shm_tree_retired_bytes(l->tree) && ms > RECLAIM_WAIT_MS)
 		ms = RECLAIM_WAIT_MS;
 	if (l->core.out.len)
+		ms = FULL_MS;
+	else if (l->log_waits)
 		ms = FULL_MS;
 	else if (!wtr_core_ready(&l->core) && ms < FULL_MS)
 		ms = FULL_MS; /* what is overdue needs room; the log thread wakes us */

@@ -44,6 +44,7 @@ struct wtr_loop {
 	const uint8_t *tail; /* entries that a predecessor logged and nobody may have seen */
 	size_t tail_len, tail_done;
 	bool in_service;
+	bool log_waits; /* nothing is taken until the next segment is prepared, or can't be */
 
 	size_t out_done;   /* bytes of core.out that are in the ring */
 	int64_t told_zxid; /* of the last DOWN_TXN there */

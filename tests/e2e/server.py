@@ -12,6 +12,7 @@ import atexit
 import ctypes
 import itertools
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -162,8 +163,10 @@ def four_letter(port, word, seconds=5.0):
 class Server:
     """One standalone server. conf: lines of zoo.cfg beside dataDir and clientPort."""
 
-    def __init__(self, kind=None, conf=None, port=None, jvm=(), keep=False):
+    def __init__(self, kind=None, conf=None, port=None, jvm=(), keep=False, env=None, files=None):
         self.kind = kind or KIND
+        self.env = dict(os.environ, **env) if env else None
+        self.files = files      # limit of open files
         self.port = port or free_port()
         self.dir = tempfile.mkdtemp(prefix="e2e-%s-" % self.kind)
         self.data = os.path.join(self.dir, "data")
@@ -201,7 +204,9 @@ class Server:
     def start(self, wait=True):
         with open(self.log, "ab") as log:
             self.process = spawn(self.command(self.write_config()), stdout=log, stderr=log,
-                                 stdin=subprocess.DEVNULL, cwd=self.dir)
+                                 stdin=subprocess.DEVNULL, cwd=self.dir, env=self.env)
+            if self.files:
+                resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (self.files,) * 2)
         if wait:
             self.wait_serving()
         return self

@@ -190,6 +190,49 @@ TEST_F(storage_log, out_of_space_is_told_early_and_append_lives_on_the_reserve, 
 	EXPECT_I(f->kept.wrong, ==, false);
 }
 
+TEST_F(storage_log, on_a_full_disk_it_opens_with_what_there_is, struct log_fx, log_up, log_down)
+{
+	int64_t zxid = 1;
+
+	f->options.segment_size = 1 << 20;
+	f->m->space = 40 << 10; /* less than any segment but a small one */
+	open_log(f, 0);
+	EXPECT_TRUE(sto_log_is_scant(f->log));
+	EXPECT_I(sto_log_prepare(f->log), ==, -ENOSPC);
+	EXPECT_TRUE(sto_log_is_scant(f->log));
+	while (sto_log_room(f->log) >= STO_PAGE_BYTES)
+		REQUIRE(EXPECT_I(append(f->log, zxid++, 1, ENTRY), ==, 0));
+	EXPECT_I(append(f->log, zxid, 1, ENTRY), ==, -ENOSPC);
+	EXPECT_TRUE(sto_log_is_tight(f->log, 0));
+	f->m->space = 0;
+	EXPECT_I(sto_log_prepare(f->log), ==, 0);
+	EXPECT_TRUE(!sto_log_is_scant(f->log));
+	EXPECT_TRUE(!sto_log_is_tight(f->log, 100000));
+	EXPECT_I(append(f->log, zxid++, 1, ENTRY), ==, 0);
+	EXPECT_I(sto_log_close(f->log), ==, 0);
+	EXPECT_I(recover(f, false), ==, 0);
+	EXPECT_I(f->recovered.last_zxid, ==, zxid - 1);
+	EXPECT_I(memfs_open_fds(f->m), ==, 0);
+}
+
+TEST_F(storage_log, opens_without_any_space_and_a_small_spare_makes_way, struct log_fx, log_up,
+       log_down)
+{
+	f->options.segment_size = 1 << 20;
+	f->m->space = 1;
+	open_log(f, 0);
+	EXPECT_U(sto_log_room(f->log), ==, 0);
+	EXPECT_I(append(f->log, 1, 1, ENTRY), ==, -ENOSPC);
+	f->m->space = 40 << 10;
+	EXPECT_I(sto_log_prepare(f->log), ==, -ENOSPC);
+	f->m->space = 0;
+	EXPECT_I(sto_log_prepare(f->log), ==, 0);
+	EXPECT_U(sto_log_room(f->log), >=, 1 << 19);
+	EXPECT_I(append(f->log, 1, 1, ENTRY), ==, 0);
+	EXPECT_I(sto_log_close(f->log), ==, 0);
+	EXPECT_I(memfs_open_fds(f->m), ==, 0);
+}
+
 TEST_F(storage_log, after_an_error_of_write_every_call_fails, struct log_fx, log_up, log_down)
 {
 	open_log(f, 0);
