@@ -91,6 +91,8 @@ struct wtr_core {
 	uint32_t epoch;      /* writer_epoch: records for another are dropped */
 	uint32_t record_max; /* longest record of the commit ring */
 	bool log_full;       /* set by the loop: the disk has no room for growth */
+	bool starved;        /* something was refused for want of memory; the loop clears it */
+	uint32_t sessions_roomy; /* sessions when there was room for another the last time */
 
 	struct wtr_batch *fill, *spare;          /* being filled; unused */
 	struct wtr_batch *flight, **flight_tail; /* at the log or behind it, oldest first */

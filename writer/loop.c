@@ -20,7 +20,9 @@ enum {
 	NOP_MS = 10,          /* at most one DOWN_NOP in that time */
 	RECLAIM_WAIT_MS = 20, /* look again whether readers have gone on */
 	FULL_MS = 1,          /* look again whether there is room */
+	REBUILD_MS = 5000,    /* between two rebuilds of a heap that is in pieces */
 	EXIT_EVENTFD = 1,
+	EXIT_TORN = 4,
 };
 
 /* --- telling ----------------------------------------------------------------------------- */
@@ -389,6 +391,25 @@ static void finish(struct wtr_loop *l)
 	apply(l);
 }
 
+/*
+ * Was something refused, though memory is idle, in pieces that can't be promised to anybody? Then a
+ * successor builds the tree anew in one piece, from a snapshot: the log leads through the same
+ * disorder again.
+ */
+static void look_at_heap(struct wtr_loop *l)
+{
+	bool starved = l->core.starved;
+
+	l->core.starved = false;
+	if (!starved || l->rebuild || l->turn_ms - l->begun_ms < REBUILD_MS ||
+	    !shm_tree_is_torn(l->tree))
+		return;
+	LOG_W("heap used=%llu max=%llu is in pieces: building it anew",
+	      (unsigned long long)shm_tree_used(l->tree),
+	      (unsigned long long)l->heritage->conf->heap_max);
+	l->rebuild = WTR_REBUILD_WANTED;
+}
+
 int wtr_loop_run(struct wtr_loop *l)
 {
 	int err = open_epoll(l);
@@ -397,8 +418,8 @@ int wtr_loop_run(struct wtr_loop *l)
 		LOG_E("epoll: %s", strerror(-err));
 		return EXIT_EVENTFD;
 	}
-	l->expected_ms = clock_mono_ms();
-	while (!atomic_load(&l->board->stopping)) {
+	l->expected_ms = l->begun_ms = clock_mono_ms();
+	while (!atomic_load(&l->board->stopping) && l->rebuild != WTR_REBUILD_READY) {
 		bool busy;
 
 		begin_turn(l);
@@ -412,10 +433,11 @@ int wtr_loop_run(struct wtr_loop *l)
 		reclaim(l);
 		wtr_snap_policy(l);
 		show(l);
+		look_at_heap(l);
 		if (!busy)
 			rest(l);
 	}
 	finish(l);
 	close(l->epoll);
-	return 0;
+	return l->rebuild == WTR_REBUILD_READY ? EXIT_TORN : 0;
 }

@@ -29,6 +29,9 @@ struct wtr_worker {
 	bool broken;           /* its ring can't be; waiting for its successor */
 };
 
+/* Of the heap: a snapshot, then the end of this writer. */
+enum wtr_rebuild { WTR_REBUILD_NOT, WTR_REBUILD_WANTED, WTR_REBUILD_SNAPSHOT, WTR_REBUILD_READY };
+
 struct wtr_loop {
 	const struct shm_heritage *heritage;
 	struct shm_board *board;
@@ -51,12 +54,13 @@ struct wtr_loop {
 	bool unpublished;  /* the ring has records behind the published head */
 	bool wake_all;     /* a record among them is for idle workers too */
 	uint64_t stuck_ms; /* since when the ring has had no room; 0: it has */
-	uint64_t turn_ms, expected_ms, nop_ms;
+	uint64_t turn_ms, expected_ms, nop_ms, begun_ms;
 	struct wtr_batch *at_log;
 
 	/* Snapshots: when the next one is due, and the one that is being made. */
 	uint64_t snap_changes, snap_bytes, snap_retry_ms;
 	uint32_t snap_asked;
+	enum wtr_rebuild rebuild;
 	int epoll;
 };
 

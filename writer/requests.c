@@ -8,7 +8,10 @@
 #include "writer/answers.h"
 #include "writer/submit.h"
 
-enum { GROWTH_PER_TXN = 1024 }; /* bytes of tree that any transaction in flight may take */
+enum {
+	GROWTH_PER_TXN = 1024, /* bytes of tree that any transaction in flight may take */
+	SESSIONS_MORE = 256,   /* are let in when the heap is full: somebody has to delete */
+};
 
 static void unbind(struct wtr_core *c, struct wtr_conn *conn)
 {
@@ -98,10 +101,23 @@ static struct wtr_conn *fresh_conn(struct wtr_core *c, uint16_t worker, const st
 	return wtr_conn_add(&c->conns, worker, up->conn, m->address, m->scope);
 }
 
-/* Bytes of the tree that what is in flight and a request of `len` bytes may take. */
-static uint64_t growth(const struct wtr_core *c, uint32_t len)
+/* Would the tree have room for `len` bytes more, and all that is in flight? */
+static bool has_room(struct wtr_core *c, uint64_t len)
 {
-	return len + c->flight_bytes + GROWTH_PER_TXN * (uint64_t)(wtr_core_outstanding(c) + 1);
+	uint64_t growth =
+	    len + c->flight_bytes + GROWTH_PER_TXN * (uint64_t)(wtr_core_outstanding(c) + 1);
+
+	if (shm_tree_room(c->tree, growth))
+		return true;
+	c->starved = true;
+	return false;
+}
+
+static bool admits_session(struct wtr_core *c)
+{
+	if (has_room(c, 0))
+		c->sessions_roomy = c->sessions.table.count;
+	return c->sessions.table.count < c->sessions_roomy + SESSIONS_MORE;
 }
 
 static int connect_request(struct wtr_core *c, uint16_t worker, const struct msg_up *up,
@@ -122,7 +138,7 @@ static int connect_request(struct wtr_core *c, uint16_t worker, const struct msg
 		wtr_conn_forget(&c->conns, conn);
 	} else if (up->session) {
 		resume(c, conn, up, &m, password);
-	} else if (!shm_tree_room(c->tree, growth(c, 0))) {
+	} else if (!admits_session(c)) {
 		/* Not "expired", which it is not: the client tries again. */
 		wtr_answer_close(c, worker, up->conn, 0);
 		wtr_conn_forget(&c->conns, conn);
@@ -210,7 +226,7 @@ static enum zk_code unwelcome(struct wtr_core *c, const struct msg_up *up,
 	if (c->conf->throttled_op_wait_ms && (int32_t)((uint32_t)c->now_ms - up->received_ms) >
 						 (int32_t)c->conf->throttled_op_wait_ms)
 		return ZTHROTTLEDOP;
-	if (is_growth(up->op) && (c->log_full || !shm_tree_room(c->tree, growth(c, up->len))))
+	if (is_growth(up->op) && (c->log_full || !has_room(c, up->len)))
 		return ZTHROTTLEDOP;
 	if (c->conf->enforce_auth) {
 		struct jute_vec ids = wtr_conn_ids(conn);

@@ -39,10 +39,14 @@ static void ended(struct wtr_loop *l)
 		atomic_fetch_add_explicit(&stats->snapshots, 1, memory_order_relaxed);
 		wtr_log_roll(&l->log);
 		wtr_helper_purge(&l->helper);
+		if (l->rebuild == WTR_REBUILD_SNAPSHOT)
+			l->rebuild = WTR_REBUILD_READY;
 		return;
 	}
 	atomic_fetch_add_explicit(&stats->snapshots_failed, 1, memory_order_relaxed);
 	LOG_W("snapshot failed, status=%d; next try in a minute", status);
+	if (l->rebuild == WTR_REBUILD_SNAPSHOT)
+		l->rebuild = WTR_REBUILD_WANTED;
 	l->snap_retry_ms = l->turn_ms + RETRY_MS;
 	l->snap_changes = l->core.changes;
 }
@@ -70,9 +74,12 @@ void wtr_snap_policy(struct wtr_loop *l)
 			bound_retained(l);
 		return;
 	}
-	if ((l->core.changes < l->snap_changes && l->core.txn_bytes < l->snap_bytes) ||
+	if ((l->core.changes < l->snap_changes && l->core.txn_bytes < l->snap_bytes &&
+	     l->rebuild != WTR_REBUILD_WANTED) ||
 	    l->turn_ms < l->snap_retry_ms)
 		return;
+	if (l->rebuild == WTR_REBUILD_WANTED)
+		l->rebuild = WTR_REBUILD_SNAPSHOT;
 	wtr_snap_schedule(l);
 	l->snap_asked = atomic_load(&l->board->snap_wanted) + 1;
 	atomic_store(&l->board->snap_wanted, l->snap_asked);
