@@ -344,17 +344,28 @@ void shm_free(struct shm_arena *a, void *block, size_t size)
 	a->used -= rounded;
 }
 
-uint64_t shm_arena_left(const struct shm_arena *a)
+/* With the region ending at `end`. */
+static uint64_t left_before(const struct shm_arena *a, const uint8_t *end)
 {
 	uint64_t left = a->limit > a->used ? a->limit - a->used : 0, idle, fresh;
 
 	if (a->kind == SHM_ARENA_PRIVATE)
 		return left;
-	if (a->next > a->soft_end)
-		return 0;
-	fresh = (uint64_t)(a->soft_end - a->next);
+	fresh = (uint64_t)(end - a->next);
 	idle = (uint64_t)(a->next - a->base) - a->used;
 	return left < fresh + idle / 2 ? left : fresh + idle / 2;
+}
+
+uint64_t shm_arena_left(const struct shm_arena *a)
+{
+	if (a->kind == SHM_ARENA_REGION && a->next > a->soft_end)
+		return 0;
+	return left_before(a, a->soft_end);
+}
+
+uint64_t shm_arena_left_to_the_end(const struct shm_arena *a)
+{
+	return left_before(a, a->end);
 }
 
 bool shm_arena_is_torn(const struct shm_arena *a)

@@ -64,4 +64,6 @@ void shm_free(struct shm_arena *a, void *block, size_t size);
  * nothing more is promised. torn: that happened though a quarter of the memory is idle.
  */
 uint64_t shm_arena_left(const struct shm_arena *a);
+/* Likewise, with what is kept for promises. */
+uint64_t shm_arena_left_to_the_end(const struct shm_arena *a);
 bool shm_arena_is_torn(const struct shm_arena *a);

@@ -19,6 +19,8 @@
 
 enum {
 	NODE_COST = 768,            /* bytes of a create beside its path and data, generously */
+	SHRINK_COST = 1024,         /* of a deletion: its parent's version, and what is retired */
+	SHRINK_MARGIN = 128 * 1024, /* of RESERVE_BYTES */
 	RESERVE_BYTES = 512 * 1024, /* for deletions and closed sessions when the heap is full */
 };
 
@@ -89,6 +91,11 @@ bool shm_tree_room(const struct shm_tree *t, uint64_t bytes)
 
 	return bytes < INT32_MAX && left > reserve &&
 	       left - reserve > bytes + bytes / 4 + NODE_COST;
+}
+
+bool shm_tree_room_to_shrink(const struct shm_tree *t, uint64_t n)
+{
+	return shm_arena_left_to_the_end(&t->arena) > SHRINK_MARGIN + n * SHRINK_COST;
 }
 
 bool shm_tree_is_torn(const struct shm_tree *t)

@@ -114,6 +114,22 @@ static uint64_t held_by(const struct shm_heritage *h, unsigned i)
 	return cursor < min ? cursor : min;
 }
 
+int shm_readers_holder(const struct shm_heritage *h)
+{
+	uint64_t min = UINT64_MAX;
+	int holder = -1;
+
+	for (unsigned i = 0; i <= h->board->n_workers; i++) {
+		uint64_t held = held_by(h, i);
+
+		if (held < min) {
+			min = held;
+			holder = (int)i;
+		}
+	}
+	return holder;
+}
+
 uint64_t shm_readers_min(const struct shm_heritage *h)
 {
 	uint64_t min = UINT64_MAX;

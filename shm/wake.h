@@ -42,3 +42,5 @@ void shm_reader_offline(struct shm_seat *seat);
  * UINT64_MAX: nobody holds anything.
  */
 uint64_t shm_readers_min(const struct shm_heritage *h);
+/* Who holds that; -1: nobody. */
+int shm_readers_holder(const struct shm_heritage *h);

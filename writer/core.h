@@ -119,6 +119,9 @@ void wtr_core_tick(struct wtr_core *c, uint64_t now_ms, int64_t wall_ms, bool ra
 /* Is there room for one more request of any kind? Else it stays where it is. */
 bool wtr_core_ready(const struct wtr_core *c);
 
+/* Part of that: could even a deletion be applied? If not, readers hold too much of what it needs. */
+bool wtr_core_has_memory(const struct wtr_core *c);
+
 /*
  * One record of worker `worker`'s up ring, `len` bytes, a copy. 0; -EBADMSG: no honest worker sends
  * that.

@@ -16,7 +16,9 @@ enum {
 	RECLAIM_MAX = 512,    /* objects per turn */
 	STALL_MS = 500,       /* a turn that comes this much late: we did not run */
 	AWAY_MS = 2000,       /* a worker whose turn lasts that long does not run */
-	STUCK_MS = 5000,      /* a full ring that nobody empties */
+	STUCK_MS = 2000,      /* a full ring that nobody empties */
+	HOLD_MS = 2000,       /* a reader that holds memory and does not move */
+	HOLD_SHARE = 8,       /* from that part of the heap on */
 	NOP_MS = 10,          /* at most one DOWN_NOP in that time */
 	RECLAIM_WAIT_MS = 20, /* look again whether readers have gone on */
 	FULL_MS = 1,          /* look again whether there is room */
@@ -266,11 +268,40 @@ static bool hand_over(struct wtr_loop *l)
 
 /* --- the rest ---------------------------------------------------------------------------- */
 
+/* A worker that keeps much memory from being freed and does not move has to go; when nothing can be
+ * accepted any more for want of memory, also one that crawls, and the snapshotter. */
+static void bound_holder(struct wtr_loop *l, uint64_t min)
+{
+	bool waits = !wtr_core_has_memory(&l->core);
+	int holder;
+
+	if (!waits && (shm_tree_retired_bytes(l->tree) < l->heritage->conf->heap_max / HOLD_SHARE ||
+		       min != l->held_min)) {
+		l->held_min = min;
+		l->held_ms = 0;
+		return;
+	}
+	if (!l->held_ms)
+		l->held_ms = l->turn_ms;
+	holder = shm_readers_holder(l->heritage);
+	if (l->turn_ms - l->held_ms < HOLD_MS || holder < 0 ||
+	    (!waits && holder == (int)l->board->n_workers))
+		return;
+	l->held_ms = 0;
+	LOG_W("reader %d keeps %llu bytes of old versions and does not move: to be killed", holder,
+	      (unsigned long long)shm_tree_retired_bytes(l->tree));
+	atomic_store(&l->board->reader[holder].kill,
+		     atomic_load(&l->board->reader[holder].incarnation));
+	shm_wake_supervisor(l->heritage);
+}
+
 static void reclaim(struct wtr_loop *l)
 {
+	uint64_t min = shm_readers_min(l->heritage);
 	bool wants_head = false;
 
-	shm_tree_reclaim(l->tree, shm_readers_min(l->heritage), RECLAIM_MAX, &wants_head);
+	bound_holder(l, min);
+	shm_tree_reclaim(l->tree, min, RECLAIM_MAX, &wants_head);
 	if (!wants_head || l->turn_ms < l->nop_ms || l->core.out.len)
 		return;
 	l->nop_ms = l->turn_ms + NOP_MS;

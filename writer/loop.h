@@ -53,6 +53,7 @@ struct wtr_loop {
 	int64_t told_zxid; /* of the last DOWN_TXN there */
 	bool unpublished;  /* the ring has records behind the published head */
 	bool wake_all;     /* a record among them is for idle workers too */
+	uint64_t held_min, held_ms; /* what readers hold, and since when that is too much */
 	uint64_t stuck_ms; /* since when the ring has had no room; 0: it has */
 	uint64_t turn_ms, expected_ms, nop_ms, begun_ms;
 	struct wtr_batch *at_log;

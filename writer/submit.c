@@ -3,7 +3,16 @@
 bool wtr_core_ready(const struct wtr_core *c)
 {
 	return c->fill && c->fill->len < WTR_BATCH_BYTES && c->fill->n < WTR_BATCH_TXNS &&
-	       zab_has_room(&c->zab, 1);
+	       zab_has_room(&c->zab, 1) && wtr_core_has_memory(c);
+}
+
+bool wtr_core_has_memory(const struct wtr_core *c)
+{
+	uint64_t n = (uint64_t)wtr_core_outstanding(c);
+
+	/* Where nothing is awaited, waiting is in vain. */
+	return shm_tree_room_to_shrink(c->tree, n + 1) ||
+	       (!n && !shm_tree_retired_bytes(c->tree));
 }
 
 /* Start an entry: p->out points where the record goes. */
