@@ -205,7 +205,7 @@ void fle_put_notification(struct jute_out *out, const struct fle_notification *f
 	size_t len = from->config.len > 0 ? (size_t)from->config.len : 0;
 
 	jute_put_int(out, (int32_t)(FLE_NOTIFICATION_HEAD + len));
-	jute_put_int(out, from->state);
+	jute_put_int(out, (int32_t)from->state);
 	jute_put_long(out, from->vote.leader);
 	jute_put_long(out, from->vote.zxid);
 	jute_put_long(out, from->vote.round);
