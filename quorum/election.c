@@ -1,9 +1,6 @@
 #include "quorum/election.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #define TO(state_) (1u << (state_))
 
@@ -254,6 +251,45 @@ static void end(struct fle *f, struct fle_out *out, enum set set, const struct f
 	out->decided = true;
 }
 
+/*
+ * A voter in an older round, or one that looks while we don't. What we say counts for it only if we
+ * vote; if not, it would take us for a stranger and answer, and we would again, without end.
+ */
+static const char *answer_voter(struct fle *f, struct fle_out *out, const struct fle_vote *vote,
+				int64_t sid, const char *why)
+{
+	if (!is_voter(f, f->options.me))
+		return "ignored";
+	answer(f, out, vote, sid);
+	return why;
+}
+
+/*
+ * Observers, joiners and strangers want to know, and don't count. To one that looks in a newer
+ * round than ours we speak as of its round, or it would answer that ours is old, and so on. Two
+ * ensembles that don't know each other answer each other: no faster than this.
+ */
+static const char *answer_stranger(struct fle *f, struct fle_out *out, int64_t sid,
+				   const struct fle_notification *n)
+{
+	struct fle_vote vote = f->state == FLE_LOOKING ? f->proposal : f->vote;
+
+	if (n->state != FLE_LOOKING || !is_voter(f, f->options.me))
+		return "ignored";
+	if (f->now_ms - f->strangers_ms >= FLE_STRANGERS_MS) {
+		f->strangers_ms = f->now_ms;
+		f->strangers = 0;
+	}
+	if (f->strangers == FLE_STRANGERS_MAX)
+		return "too many strangers";
+	f->strangers++;
+	vote.round = f->proposal.round;
+	if (f->state == FLE_LOOKING && n->vote.round > vote.round)
+		vote.round = n->vote.round;
+	answer(f, out, &vote, sid);
+	return "no voter, answered";
+}
+
 /* A vote of a server that looks, too. */
 static const char *hear_looking(struct fle *f, int64_t from, const struct fle_vote *vote,
 				struct fle_out *out)
@@ -262,10 +298,8 @@ static const char *hear_looking(struct fle *f, int64_t from, const struct fle_vo
 	const char *why = "counted";
 	struct fle_heard *h;
 
-	if (vote->round < f->proposal.round) {
-		answer(f, out, &f->proposal, from);
-		return "older round, answered";
-	}
+	if (vote->round < f->proposal.round)
+		return answer_voter(f, out, &f->proposal, from, "older round, answered");
 	if (!is_voter(f, vote->leader))
 		return "for no voter, ignored";
 	if (f->last_zxid == -1 || vote->zxid == -1)
@@ -363,7 +397,6 @@ static const char *receive(struct fle *f, const struct fle_event *event, struct 
 {
 	const struct fle_notification *n = event->receive.message;
 	int64_t from = event->receive.from;
-	struct fle_vote vote = f->vote;
 
 	if (!f->started || from == f->options.me)
 		return "ignored";
@@ -371,17 +404,12 @@ static const char *receive(struct fle *f, const struct fle_event *event, struct 
 		out->config = &f->received;
 		return "newer configuration";
 	}
-	if (!is_voter(f, from)) {
-		vote.round = f->proposal.round;
-		answer(f, out, &vote, from);
-		return "no voter, answered";
-	}
-	if (f->state != FLE_LOOKING) {
-		if (n->state != FLE_LOOKING)
-			return "ignored";
-		answer(f, out, &f->vote, from);
-		return "answered";
-	}
+	if (!is_voter(f, from))
+		return answer_stranger(f, out, from, n);
+	if (f->state != FLE_LOOKING && n->state == FLE_LOOKING)
+		return answer_voter(f, out, &f->vote, from, "answered");
+	if (f->state != FLE_LOOKING)
+		return "ignored";
 	if (f->waiting || n->state == FLE_OBSERVING)
 		return "ignored";
 	if (n->vote.round > FLE_ROUND_MAX)
@@ -391,16 +419,22 @@ static const char *receive(struct fle *f, const struct fle_event *event, struct 
 	return hear_member(f, from, n, out);
 }
 
+/* In the quiet time nothing is said again. */
+static uint64_t deadline(const struct fle *f)
+{
+	return f->quiet_ms != UINT64_MAX ? f->quiet_ms : f->resend_ms;
+}
+
 static const char *timeout(struct fle *f, struct fle_out *out)
 {
 	const struct fle_ballot own = {f->proposal, FLE_LOOKING, 2};
 
-	if (f->now_ms >= f->quiet_ms) {
+	if (f->now_ms < deadline(f))
+		return "nothing is due";
+	if (f->quiet_ms != UINT64_MAX) {
 		end(f, out, ROUND, &own);
 		return "quiet";
 	}
-	if (f->now_ms < f->resend_ms)
-		return "nothing is due";
 	if (f->waiting) {
 		begin_round(f, out);
 		return "begins";
@@ -486,7 +520,7 @@ int fle_step(struct fle *f, const struct fle_event *event, struct fle_out *out)
 		out->why = appoint(f, event);
 		break;
 	}
-	out->deadline_ms = f->resend_ms < f->quiet_ms ? f->resend_ms : f->quiet_ms;
+	out->deadline_ms = deadline(f);
 	DCHECK((fle_check(f), true));
 	return 0;
 }
@@ -521,86 +555,4 @@ void fle_check(const struct fle *f)
 		if (f->heard[i].in_round)
 			CHECK(f->heard[i].round.vote.round == f->proposal.round);
 	}
-}
-
-/* --- trace ----------------------------------------------------------------------------------- */
-
-struct text {
-	char *to;
-	size_t size, used;
-};
-
-static void put(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* What does not fit is left out. */
-static void put(struct text *t, const char *format, ...)
-{
-	va_list list;
-	int len;
-
-	va_start(list, format);
-	len = vsnprintf(t->to + t->used, t->size - t->used, format, list);
-	va_end(list);
-	if (len > 0)
-		t->used += (size_t)len < t->size - t->used ? (size_t)len : t->size - t->used - 1;
-}
-
-static void put_vote(struct text *t, enum fle_state state, const struct fle_vote *vote)
-{
-	put(t, "%s ", fle_state_name(state));
-	if (vote->leader == INT64_MIN)
-		put(t, "nobody");
-	else
-		put(t, "%" PRId64, vote->leader);
-	if (vote->peer_epoch == INT64_MIN)
-		put(t, " r%" PRId64, vote->round);
-	else
-		put(t, "/%" PRIx64 "/%" PRId64 " r%" PRId64, (uint64_t)vote->zxid, vote->peer_epoch,
-		    vote->round);
-}
-
-static void put_event(struct text *t, const struct fle_event *e)
-{
-	switch (e->type) {
-	case FLE_LOOK:
-		put(t, "looks %" PRIx64 "/%" PRId64, (uint64_t)e->look.last_zxid,
-		    e->look.current_epoch);
-		break;
-	case FLE_RECEIVE:
-		put(t, "< %" PRId64 " ", e->receive.from);
-		put_vote(t, e->receive.message->state, &e->receive.message->vote);
-		break;
-	case FLE_TIMEOUT:
-		put(t, "timeout");
-		break;
-	case FLE_CONNECTED:
-		put(t, "connected to %" PRId64, e->connected.sid);
-		break;
-	case FLE_CONFIG:
-		put(t, "configuration %" PRIx64, (uint64_t)e->config.committed->version);
-		break;
-	case FLE_SERVING:
-		put(t, "serving epoch %" PRId64, e->serving.epoch);
-		break;
-	case FLE_APPOINT:
-		put(t, "leader is to be %" PRId64, e->appoint.leader);
-		break;
-	}
-}
-
-size_t fle_trace(const struct fle *f, const struct fle_event *event, const struct fle_out *out,
-		 char *to, size_t size)
-{
-	struct text t = {to, size, 0};
-
-	CHECK(size);
-	put(&t, "[%6" PRIu64 "] %" PRId64 " ", event->now_ms, f->options.me);
-	put_event(&t, event);
-	put(&t, ": %s -> ", out->why);
-	put_vote(&t, f->state, f->state == FLE_LOOKING ? &f->proposal : &f->vote);
-	for (uint32_t i = 0; i < out->n_to; i++)
-		put(&t, "%s %" PRId64, i ? "" : " >", out->to[i]);
-	if (out->deadline_ms != UINT64_MAX)
-		put(&t, " @%" PRIu64, out->deadline_ms);
-	return t.used;
 }

@@ -23,10 +23,13 @@
  * E5	The stored vote (fle->vote) changes when an election ends, with FLE_APPOINT, and, its peer
  *	epoch alone, with FLE_SERVING. Without that last, late joiners find no quorum of same votes.
  *
- * Where this differs from Apache's servers, seen by nobody: notifications that come in the quiet
+ * Where this differs from Apache's servers, to nobody's harm: notifications that come in the quiet
  * time are counted, not dropped; only news lengthen it (a repeated vote is none), and a repeated
- * broadcast is not put off by messages; who connects is told our vote at once, not the last message
- * that was sent to it; rounds survive a change of the configuration.
+ * broadcast is not put off by messages; a voter that connects is told our vote at once, not the
+ * last message that was sent to it; rounds survive a change of the configuration. Who does not vote
+ * itself answers nobody, and strangers are answered only while they look, with our proposal if we
+ * look, too, in the newer of both rounds, and FLE_STRANGERS_MAX times per FLE_STRANGERS_MS: else
+ * two servers that don't count each other's votes would answer each other's answers for ever.
  *
  * Pure: no clock, socket, file, allocation or randomness (the seed is in the options). Same state
  * and events, same output. struct fle has no pointers but to the caller's configurations.
@@ -114,7 +117,7 @@ struct fle_options {
 /* Apache's defaults. */
 struct fle_options fle_defaults(int64_t me, enum quorum_role role, uint64_t seed);
 
-enum { FLE_HEARD_MAX = 2 * QUORUM_MEMBERS_MAX };
+enum { FLE_HEARD_MAX = 2 * QUORUM_MEMBERS_MAX, FLE_STRANGERS_MAX = 10, FLE_STRANGERS_MS = 10 };
 
 /* Rounds beyond are nobody's honest count, and ignored: ours must be able to grow. */
 #define FLE_ROUND_MAX (INT64_C(1) << 48)
@@ -151,6 +154,8 @@ struct fle {
 	uint32_t n_heard;
 	struct fle_heard heard[FLE_HEARD_MAX];
 
+	uint64_t strangers_ms; /* since when `strangers` were answered */
+	uint32_t strangers;
 	uint64_t now_ms, random;
 	int64_t to[FLE_HEARD_MAX];
 	struct quorum_config received; /* scratch for the configuration of a notification */

@@ -197,12 +197,10 @@ TEST_F(election, ends_after_200_ms_of_silence, struct fx, up_five, down)
 	hear(f, 5, FLE_LOOKING, 5, 10, 1, 1);
 	EXPECT_U(f->out.deadline_ms, ==, 1200); /* two of five */
 	f->now = 1050;
-	hear(f, 4, FLE_LOOKING, 5, 10, 1, 1);
+	hear(f, 4, FLE_LOOKING, 4, 10, 1, 1);
 	EXPECT_U(f->out.deadline_ms, ==, 1200);
-	f->now = 1100;
 	timeout_at(f, 1200); /* time to say it again */
 	expect_sent(f, 4, 1);
-	EXPECT_U(f->out.deadline_ms, ==, 1250);
 	f->now = 1240;
 	hear(f, 3, FLE_LOOKING, 5, 10, 1, 1); /* news: silence begins anew */
 	EXPECT_U(f->out.deadline_ms, ==, 1440);
@@ -305,20 +303,53 @@ TEST_F(election, strangers_and_observers_are_answered_and_not_counted, struct fx
 	hear(f, 6, FLE_LOOKING, INT64_MIN, INT64_MIN, INT64_MIN, 1);
 	expect_sent(f, 1, 6);
 	EXPECT_I(f->out.message.state, ==, FLE_LOOKING);
-	EXPECT_I(f->out.message.vote.leader, ==, 2); /* the stored vote, in the present round */
+	EXPECT_I(f->out.message.vote.leader, ==, 2);
 	EXPECT_I(f->out.message.vote.round, ==, 4);
-	hear(f, 9, FLE_LOOKING, 9, 99, 9, 9);
+	hear(f, 9, FLE_LOOKING, 9, 99, 9, 9); /* as of its round: it would answer an older one */
 	expect_sent(f, 1, 9);
+	EXPECT_I(f->out.message.vote.round, ==, 9);
 	expect_proposal(f, 2, 10, 1, 4);
 	EXPECT_U(f->f.n_heard, ==, 1);
 	look(f, 10, 1);
 	hear(f, 3, FLE_LOOKING, 3, 10, 1, 5);
 	timeout_at(f, f->now + 200);
-	hear(f, 9, FLE_FOLLOWING, 9, 99, 9, 9);
+	hear(f, 9, FLE_FOLLOWING, 9, 99, 9, 9); /* wants nothing */
+	expect_sent(f, 0, 0);
+	hear(f, 9, FLE_LOOKING, 9, 99, 9, 9);
 	expect_sent(f, 1, 9);
 	EXPECT_I(f->out.message.vote.leader, ==, 3);
 	EXPECT_I(f->out.message.state, ==, FLE_FOLLOWING);
 	EXPECT_I(f->out.message.vote.round, ==, 5);
+}
+
+/* Servers that don't count each other's votes must not answer each other's answers for ever. */
+TEST_F(election, strangers_are_answered_so_often, struct fx, up, down)
+{
+	uint32_t answered = 0;
+
+	for (int i = 0; i < 100; i++) {
+		hear(f, 9, FLE_LOOKING, 9, 99, 9, 9);
+		answered += f->out.n_to;
+	}
+	EXPECT_U(answered, ==, FLE_STRANGERS_MAX);
+	f->now += FLE_STRANGERS_MS;
+	hear(f, 9, FLE_LOOKING, 9, 99, 9, 9);
+	expect_sent(f, 1, 9);
+}
+
+TEST_F(election, who_does_not_vote_answers_nobody, struct fx, up, down)
+{
+	begin(f, three, 6, 99, 9);
+	look(f, 99, 9);
+	hear(f, 1, FLE_LOOKING, 1, 10, 1, 1); /* an older round */
+	expect_sent(f, 0, 0);
+	hear(f, 9, FLE_LOOKING, 1, 10, 1, 2);
+	expect_sent(f, 0, 0);
+	hear(f, 3, FLE_LEADING, 3, 10, 1, 2);
+	hear(f, 1, FLE_FOLLOWING, 3, 10, 1, 2);
+	expect_decided(f, FLE_OBSERVING, 3);
+	hear(f, 1, FLE_LOOKING, 1, 10, 1, 3);
+	expect_sent(f, 0, 0);
 }
 
 /* 2.5.4, 2.5.5 */
