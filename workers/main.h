@@ -1,5 +1,6 @@
 /*
- * main.h - entry of a worker process; called in a freshly forked child of the supervisor, returns the exit status
+ * main.h - entry of a worker process: called in a freshly forked child of the supervisor,
+ * returns the exit status
  */
 #pragma once
 #include "shm/board.h"
