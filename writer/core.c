@@ -76,7 +76,7 @@ struct wtr_batch *wtr_core_take(struct wtr_core *c)
 
 void wtr_core_durable(struct wtr_core *c, int64_t zxid)
 {
-	struct zab_event durable = {ZAB_DURABLE, c->now_ms, zxid};
+	struct zab_event durable = {.type = ZAB_DURABLE, .now_ms = c->now_ms, .zxid = zxid};
 	struct zab_out out;
 
 	CHECK(zab_step(&c->zab, &durable, &out) == 0);
@@ -218,7 +218,8 @@ int wtr_core_replay(struct wtr_core *c, const uint8_t *entry, uint32_t len)
 
 void wtr_core_serve(struct wtr_core *c, uint32_t epoch)
 {
-	struct zab_event start = {ZAB_START, c->now_ms, c->applied_zxid};
+	struct zab_event start = {
+	    .type = ZAB_START, .now_ms = c->now_ms, .zxid = c->applied_zxid};
 	struct zab_out out;
 
 	CHECK(zab_step(&c->zab, &start, &out) == 0);
@@ -281,7 +282,7 @@ static int make_batches(struct wtr_core *c)
 
 static void make_parts(struct wtr_core *c)
 {
-	int64_t self = c->conf->server_id;
+	struct zab_options alone = {.sid = c->conf->server_id, .standalone = true};
 
 	c->rules =
 	    (struct zk_acl_rules){c->conf->skip_acl, c->conf->digest_auth, c->conf->super_digest};
@@ -295,7 +296,7 @@ static void make_parts(struct wtr_core *c)
 				    .scratch_size = c->conf->max_buffer + ENTRY_EXTRA};
 	c->prep.scratch = malloc(c->prep.scratch_size);
 	c->reaper.check_ms = c->now_ms + c->conf->container_check_ms;
-	zab_init(&c->zab, &self, 1, 0);
+	zab_init(&c->zab, &alone);
 }
 
 int wtr_core_init(struct wtr_core *c, const struct conf *conf, struct shm_tree *tree, int64_t zxid,

@@ -50,7 +50,7 @@ void wtr_submit_end(struct wtr_core *c, int64_t client_id, int32_t cxid, struct 
 	struct wtr_prep *p = &c->prep;
 	uint8_t *start = b->bytes + b->len + sizeof(uint32_t);
 	struct jute_out header = jute_out_of(start, ZK_TXN_HEADER_SIZE);
-	struct zab_event submit = {ZAB_SUBMIT, c->now_ms, p->zxid};
+	struct zab_event submit = {.type = ZAB_SUBMIT, .now_ms = c->now_ms, .zxid = p->zxid};
 	struct zab_out out;
 	uint32_t len;
 

@@ -1,0 +1,641 @@
+/*
+ * leader.c - the leader: a promised epoch, a quorum in sync with its history, ordered broadcast
+ *
+ * All acknowledgements are one number per voter, because logs grow in order: `acked` is the last
+ * zxid of this epoch that the voter has durable, epoch << 32 once it acknowledged NEWLEADER, and
+ * with that the whole initial history. The largest zxid that a quorum has is then both: at least
+ * epoch << 32 begins service, anything above it commits.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "quorum/zab_impl.h"
+
+static bool votes(const struct zab_peer *p)
+{
+	return !p->observer || BUG(OBSERVER_COUNTED);
+}
+
+/* The peers (and this server) for which `counts` says yes: are they a quorum of both? */
+static bool has_quorum(const struct zab *z, const struct quorum_config *committed,
+		       const struct quorum_config *last_seen, int64_t zxid,
+		       bool (*counts)(const struct zab *z, const struct zab_peer *p, int64_t zxid))
+{
+	struct quorum_acks acks;
+	uint32_t half = 0;
+
+	quorum_acks_init(&acks, committed, last_seen);
+	if (counts(z, NULL, zxid))
+		half += quorum_acks_add(&acks, z->opt.sid);
+	for (int32_t i = 0; i < z->peers_end; i++) {
+		const struct zab_peer *p = &z->peer[i];
+
+		if (p->phase == ZAB_PEER_NONE || !votes(p) || !counts(z, p, zxid))
+			continue;
+		half += quorum_acks_add(&acks, p->sid) || (BUG(OBSERVER_COUNTED) && p->observer);
+	}
+	if (BUG(HALF_IS_QUORUM))
+		return half * 2 >= (uint32_t)(committed->n_voters & ~1);
+	if (BUG(OBSERVER_COUNTED))
+		return half > committed->n_voters / 2u;
+	return quorum_acks_complete(&acks);
+}
+
+/* --- acknowledgements -------------------------------------------------------------------- */
+
+/* What our own log has of this epoch, as a peer's `acked`. */
+static int64_t own_acked(const struct zab *z)
+{
+	int64_t zxid = BUG(LEADER_ACK_BEFORE_DURABLE) ? z->last_zxid : z->durable_zxid;
+
+	if (z->opt.standalone)
+		return zxid;
+	if (z->phase != ZAB_SYNC && z->phase != ZAB_SERVING)
+		return 0;
+	return zxid > zab_start_of(z) ? zxid : zab_start_of(z);
+}
+
+static bool has_acked(const struct zab *z, const struct zab_peer *p, int64_t zxid)
+{
+	return (p ? p->acked : own_acked(z)) >= zxid;
+}
+
+/* The largest zxid that a quorum of the configurations has; 0: none of this epoch. */
+static int64_t quorum_zxid(const struct zab *z, const struct quorum_config *committed,
+			   const struct quorum_config *last_seen)
+{
+	int64_t best = 0, zxid = own_acked(z);
+
+	if (z->opt.standalone)
+		return zxid;
+	for (int32_t i = -1; i < z->peers_end; i++) {
+		if (i >= 0)
+			zxid = z->peer[i].phase < ZAB_PEER_SYNC ? 0 : z->peer[i].acked;
+		if (zxid > best && zxid > z->decided_zxid &&
+		    has_quorum(z, committed, last_seen, zxid, has_acked))
+			best = zxid;
+	}
+	return best;
+}
+
+/* A reconfiguration and what follows it need the new quorum, too; what precedes it does not. */
+static int64_t agreed_zxid(const struct zab *z)
+{
+	int64_t both;
+
+	if (!z->reconfig_zxid)
+		return quorum_zxid(z, z->committed, z->last_seen);
+	both = quorum_zxid(z, z->committed, z->last_seen);
+	if (both < z->reconfig_zxid) {
+		both = quorum_zxid(z, z->committed, NULL);
+		if (both >= z->reconfig_zxid)
+			both = z->reconfig_zxid - 1;
+	}
+	return both;
+}
+
+/* --- commit ------------------------------------------------------------------------------ */
+
+static void tell_commit(struct zab *z, int64_t first, int64_t last)
+{
+	for (int32_t i = 0; i < z->peers_end; i++)
+		if (z->peer[i].phase >= ZAB_PEER_SYNC)
+			zab_put_range(z, i, z->peer[i].observer ? QUORUM_INFORM : QUORUM_COMMIT,
+				      first, last);
+}
+
+/* Who leads under the new configuration: this server, or who has most of the log (3.12). */
+static int64_t designated(const struct zab *z)
+{
+	const struct zab_peer *best = NULL;
+
+	if (quorum_config_is_voter(z->last_seen, z->opt.sid))
+		return z->opt.sid;
+	for (int32_t i = 0; i < z->peers_end; i++) {
+		const struct zab_peer *p = &z->peer[i];
+
+		if (p->phase == ZAB_PEER_ACTIVE && quorum_config_is_voter(z->last_seen, p->sid) &&
+		    (!best || p->acked > best->acked))
+			best = p;
+	}
+	return best ? best->sid : -1;
+}
+
+static void tell_activate(struct zab *z, int64_t sid)
+{
+	for (int32_t i = 0; i < z->peers_end; i++) {
+		struct zab_send *s;
+
+		if (z->peer[i].phase < ZAB_PEER_SYNC)
+			continue;
+		s = zab_put(z, i, ZAB_SEND_PACKET,
+			    z->peer[i].observer ? QUORUM_INFORMANDACTIVATE
+						: QUORUM_COMMITANDACTIVATE,
+			    z->reconfig_zxid);
+		s->packet.sid = sid;
+		s->packet.config = z->last_seen;
+	}
+}
+
+/* first..last, of this epoch, are decided. */
+static void commit(struct zab *z, struct zab_out *out, int64_t first, int64_t last)
+{
+	int64_t at = z->reconfig_zxid, sid;
+
+	z->decided_zxid = last;
+	if (!at || at > last) {
+		tell_commit(z, first, last);
+		return;
+	}
+	if (first < at)
+		tell_commit(z, first, at - 1);
+	sid = designated(z);
+	tell_activate(z, sid);
+	z->reconfig_zxid = 0;
+	zab_activate(z, out);
+	if (sid != z->opt.sid) {
+		/* It commits nothing after that; the members go on with the next leader. */
+		z->decided_zxid = at;
+		zab_publish(z);
+		zab_to_looking(z, out, "not a voter of the new configuration");
+	} else if (at < last) {
+		tell_commit(z, at + 1, last);
+	}
+}
+
+static void answer_syncs(struct zab *z)
+{
+	while (z->n_syncs && (z->sync[z->sync_head].zxid <= z->decided_zxid || BUG(SYNC_AT_ONCE))) {
+		int32_t peer = z->sync[z->sync_head].peer;
+
+		z->sync_head = (z->sync_head + 1) % ZAB_SYNCS_MAX;
+		z->n_syncs--;
+		if (peer >= 0)
+			zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_SYNC, 0);
+	}
+}
+
+static void put_uptodate(struct zab *z, int32_t peer)
+{
+	zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_UPTODATE, -1);
+	z->peer[peer].phase = ZAB_PEER_ACTIVE;
+}
+
+/* A quorum has the initial history: it is committed, and what comes is broadcast. */
+static void serve(struct zab *z, struct zab_out *out)
+{
+	z->phase = ZAB_SERVING;
+	z->phase_ms = UINT64_MAX;
+	z->decided_zxid = z->initial_zxid;
+	z->check_ms = z->now_ms + z->opt.tick_ms;
+	zab_activate(z, out);
+	out->flags |= ZAB_OUT_SERVE;
+	for (int32_t i = 0; i < z->peers_end; i++)
+		if (z->peer[i].phase == ZAB_PEER_SYNC && z->peer[i].acked)
+			put_uptodate(z, i);
+}
+
+void zab_leader_advance(struct zab *z, struct zab_out *out)
+{
+	int64_t agreed = agreed_zxid(z), first;
+
+	if (BUG(COMMIT_TOO_FAR) && z->phase == ZAB_SERVING && z->last_zxid > agreed + 1 &&
+	    agreed > zab_start_of(z))
+		agreed++;
+	if (z->phase == ZAB_SYNC && (agreed >= zab_start_of(z) || BUG(SERVE_WITHOUT_QUORUM)))
+		serve(z, out);
+	if (z->phase == ZAB_SERVING && agreed > z->decided_zxid &&
+	    (z->opt.standalone || agreed > zab_start_of(z))) {
+		first = z->decided_zxid + 1;
+		if (!z->opt.standalone && z->decided_zxid < zab_start_of(z))
+			first = zab_start_of(z) + 1;
+		commit(z, out, first, agreed);
+		answer_syncs(z);
+	}
+	zab_publish(z);
+	if (z->phase == ZAB_SERVING && !z->opt.standalone && z->commit_zxid == z->last_zxid &&
+	    zab_counter_of(z->last_zxid) >= ZAB_COUNTER_MAX)
+		zab_to_looking(z, out, "the epoch's counters are used up");
+}
+
+/* --- discovery --------------------------------------------------------------------------- */
+
+void zab_leader_drop(struct zab *z, int32_t peer, const char *why)
+{
+	zab_put(z, peer, ZAB_SEND_CLOSE, 0, 0);
+	memset(&z->peer[peer], 0, sizeof(z->peer[peer]));
+	for (uint32_t i = 0; i < z->n_syncs; i++) {
+		struct zab_sync *s = &z->sync[(z->sync_head + i) % ZAB_SYNCS_MAX];
+
+		if (s->peer == peer)
+			s->peer = -1;
+	}
+	z->why = why;
+}
+
+static void sync_now(struct zab *z, int32_t peer)
+{
+	struct zab_peer *p = &z->peer[peer];
+
+	zab_sync_peer(z, peer, z->phase == ZAB_SERVING ? z->decided_zxid : z->initial_zxid);
+	p->phase = ZAB_PEER_SYNC;
+	p->deadline_ms = z->now_ms + zab_ticks(z, z->opt.init_limit + z->opt.sync_limit);
+}
+
+static bool has_epoch_acked(const struct zab *z, const struct zab_peer *p, int64_t zxid)
+{
+	(void)z, (void)zxid;
+	return !p || p->epoch_acked;
+}
+
+/* With the ACKEPOCHs of a quorum this history is the newest that can matter. */
+static void check_epoch(struct zab *z, struct zab_out *out)
+{
+	if (z->phase != ZAB_EPOCH || !has_quorum(z, z->committed, NULL, 0, has_epoch_acked))
+		return;
+	z->current_epoch = z->epoch;
+	out->flags |= ZAB_OUT_EPOCHS;
+	z->phase = ZAB_SYNC;
+	z->phase_ms = z->now_ms + zab_ticks(z, z->opt.init_limit);
+	for (int32_t i = 0; i < z->peers_end; i++)
+		if (z->peer[i].phase == ZAB_PEER_ACKED)
+			sync_now(z, i);
+	zab_leader_advance(z, out);
+}
+
+static void put_leaderinfo(struct zab *z, int32_t peer)
+{
+	zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_LEADERINFO, zab_start_of(z));
+	z->peer[peer].phase = ZAB_PEER_ACKE;
+	z->peer[peer].deadline_ms = z->now_ms + zab_ticks(z, z->opt.init_limit);
+}
+
+static bool has_promised(const struct zab *z, const struct zab_peer *p, int64_t zxid)
+{
+	(void)z, (void)zxid;
+	return !p || p->phase >= ZAB_PEER_INFO;
+}
+
+/* With the promises of a quorum the epoch is fixed, and promised here. */
+static void check_discovery(struct zab *z, struct zab_out *out)
+{
+	if (z->phase != ZAB_DISCOVERY || !has_quorum(z, z->committed, NULL, 0, has_promised))
+		return;
+	if (BUG(EPOCH_REUSED) && z->accepted_epoch > 0)
+		z->epoch = z->accepted_epoch;
+	z->accepted_epoch = z->epoch;
+	out->flags |= ZAB_OUT_EPOCHS;
+	z->phase = ZAB_EPOCH;
+	z->phase_ms = z->now_ms + zab_ticks(z, z->opt.init_limit);
+	for (int32_t i = 0; i < z->peers_end; i++)
+		if (z->peer[i].phase == ZAB_PEER_INFO)
+			put_leaderinfo(z, i);
+	check_epoch(z, out);
+}
+
+static void begin(struct zab *z, struct zab_out *out)
+{
+	zab_become(z, out, ZAB_LEADING);
+	out->flags |= ZAB_OUT_LISTEN;
+	z->leader_sid = z->opt.sid;
+	z->start_epoch = z->current_epoch;
+	z->initial_zxid = z->last_zxid;
+	z->decided_zxid = z->commit_zxid;
+	z->reconfig_zxid = 0;
+	z->peers_end = 0;
+	z->n_syncs = 0;
+	z->ping_ms = z->now_ms;
+}
+
+void zab_lead(struct zab *z, struct zab_out *out)
+{
+	begin(z, out);
+	z->epoch = z->accepted_epoch + 1;
+	z->phase = ZAB_DISCOVERY;
+	z->phase_ms = z->now_ms + zab_ticks(z, z->opt.init_limit);
+	check_discovery(z, out);
+}
+
+void zab_serve_alone(struct zab *z, struct zab_out *out)
+{
+	begin(z, out);
+	z->phase = ZAB_SERVING;
+	z->check_ms = UINT64_MAX;
+	out->flags |= ZAB_OUT_SERVE;
+}
+
+/* --- packets ----------------------------------------------------------------------------- */
+
+void zab_leader_connected(struct zab *z, int32_t peer)
+{
+	z->peer[peer] = (struct zab_peer){
+	    .phase = ZAB_PEER_HELLO,
+	    .sid = -1,
+	    .deadline_ms = z->now_ms + zab_ticks(z, z->opt.init_limit),
+	};
+	if (peer >= z->peers_end)
+		z->peers_end = peer + 1;
+}
+
+void zab_leader_lost(struct zab *z, struct zab_out *out, int32_t peer)
+{
+	uint32_t n = z->n_send;
+
+	(void)out;
+	zab_leader_drop(z, peer, NULL);
+	z->n_send = n; /* there is nothing left to close */
+}
+
+/* A later connection of the same server replaces the one before. */
+static void replace_older(struct zab *z, int32_t peer)
+{
+	for (int32_t i = 0; i < z->peers_end; i++)
+		if (i != peer && z->peer[i].phase > ZAB_PEER_HELLO &&
+		    z->peer[i].sid == z->peer[peer].sid)
+			zab_leader_drop(z, i, "the same server came again");
+}
+
+static void on_info(struct zab *z, struct zab_out *out, int32_t peer, const struct zab_packet *in)
+{
+	struct zab_peer *p = &z->peer[peer];
+	int64_t promised = zab_epoch_of(in->zxid);
+
+	if (in->type != QUORUM_FOLLOWERINFO && in->type != QUORUM_OBSERVERINFO) {
+		zab_leader_drop(z, peer, "not a learner's first packet");
+		return;
+	}
+	if (in->config_version > z->committed->version || promised < 0 ||
+	    promised >= ZAB_EPOCH_MAX || in->sid == z->opt.sid) {
+		zab_leader_drop(z, peer, "a learner's configuration, epoch or id is impossible");
+		return;
+	}
+	p->sid = in->sid;
+	p->observer = in->type == QUORUM_OBSERVERINFO;
+	replace_older(z, peer);
+	if (z->phase != ZAB_DISCOVERY) {
+		put_leaderinfo(z, peer);
+		if (promised > z->epoch && !p->observer && z->opt.rejoin_step_down &&
+		    z->phase == ZAB_SERVING && z->now_ms >= z->rejoin_ms) {
+			z->rejoin_ms = z->now_ms + ZAB_REJOIN_MS;
+			zab_to_looking(z, out, "a voter has promised a later epoch");
+		}
+		return;
+	}
+	p->phase = ZAB_PEER_INFO;
+	p->deadline_ms = UINT64_MAX;
+	if (promised + 1 > z->epoch)
+		z->epoch = promised + 1;
+	check_discovery(z, out);
+}
+
+static void on_ack_epoch(struct zab *z, struct zab_out *out, int32_t peer,
+			 const struct zab_packet *in)
+{
+	struct zab_peer *p = &z->peer[peer];
+	bool ahead = in->current_epoch > z->start_epoch ||
+		     (in->current_epoch == z->start_epoch && in->zxid > z->initial_zxid);
+
+	if (in->type != QUORUM_ACKEPOCH || in->current_epoch < -1 || in->zxid < -1) {
+		zab_leader_drop(z, peer, "not an ACKEPOCH");
+		return;
+	}
+	if (in->current_epoch != -1 && ahead && !BUG(AHEAD_IGNORED)) {
+		zab_leader_drop(z, peer, "the learner's history is newer than the leader's");
+		return;
+	}
+	p->epoch_acked = in->current_epoch != -1 && in->zxid != -1;
+	p->last_zxid = in->zxid;
+	p->phase = ZAB_PEER_ACKED;
+	p->deadline_ms = UINT64_MAX;
+	if (z->phase == ZAB_EPOCH)
+		check_epoch(z, out);
+	else
+		sync_now(z, peer);
+}
+
+static void acked(struct zab *z, struct zab_out *out, struct zab_peer *p, int64_t zxid)
+{
+	if (zxid <= p->acked)
+		return;
+	p->acked = zxid;
+	if (p->timed_zxid && zxid >= p->timed_zxid) {
+		p->timed_zxid = zxid < z->last_zxid && !p->observer ? z->last_zxid : 0;
+		p->timed_ms = z->now_ms + zab_ticks(z, z->opt.sync_limit);
+	}
+	if (!p->observer || BUG(OBSERVER_COUNTED))
+		zab_leader_advance(z, out);
+}
+
+static void on_ack(struct zab *z, struct zab_out *out, int32_t peer, int64_t zxid)
+{
+	struct zab_peer *p = &z->peer[peer];
+
+	if (zxid > z->last_zxid && zxid != zab_start_of(z)) {
+		zab_leader_drop(z, peer, "an ACK of what was never proposed");
+		return;
+	}
+	if (zxid > zab_start_of(z) && !p->acked && !BUG(EARLY_ACK_COUNTS)) {
+		/* It holds the transaction, but has not taken over the epoch yet: elected with its
+		 * old one it could lose against a shorter history. Java's followers do that. */
+		p->early = zxid > p->early ? zxid : p->early;
+	} else if (zxid > zab_start_of(z)) {
+		acked(z, out, p, zxid);
+	} else if (zxid == zab_start_of(z) && !p->acked) {
+		acked(z, out, p, zxid);
+		if ((z->phase == ZAB_SERVING || BUG(UPTODATE_EARLY)) && p->phase == ZAB_PEER_SYNC)
+			put_uptodate(z, peer);
+		if (z->role == ZAB_LEADING && p->phase != ZAB_PEER_NONE && p->early)
+			acked(z, out, p, p->early);
+	}
+}
+
+static void on_active(struct zab *z, struct zab_out *out, int32_t peer, const struct zab_packet *in)
+{
+	switch (in->type) {
+	case QUORUM_ACK:
+		on_ack(z, out, peer, in->zxid);
+		return;
+	case QUORUM_PING:
+	case QUORUM_REQUEST:
+	case QUORUM_REVALIDATE:
+		if (z->peer[peer].phase == ZAB_PEER_ACTIVE)
+			out->flags |= ZAB_OUT_DELIVER;
+		else
+			zab_leader_drop(z, peer, "a request before UPTODATE");
+		return;
+	default: /* unknown ones are ignored in broadcast (quorum.md 3.2) */
+		return;
+	}
+}
+
+void zab_leader_receive(struct zab *z, struct zab_out *out, int32_t peer,
+			const struct zab_packet *in)
+{
+	struct zab_peer *p = &z->peer[peer];
+
+	switch (p->phase) {
+	case ZAB_PEER_HELLO:
+		on_info(z, out, peer, in);
+		return;
+	case ZAB_PEER_ACKE:
+		on_ack_epoch(z, out, peer, in);
+		return;
+	case ZAB_PEER_SYNC:
+	case ZAB_PEER_ACTIVE:
+		if (p->acked || in->type == QUORUM_ACK)
+			p->deadline_ms = z->now_ms + zab_ticks(z, z->opt.sync_limit);
+		on_active(z, out, peer, in);
+		return;
+	default:
+		zab_leader_drop(z, peer, "a packet where none is due");
+	}
+}
+
+int zab_leader_sync(struct zab *z, int32_t peer)
+{
+	if (z->n_syncs == ZAB_SYNCS_MAX)
+		return -EBUSY;
+	z->sync[(z->sync_head + z->n_syncs++) % ZAB_SYNCS_MAX] =
+	    (struct zab_sync){peer, z->last_zxid};
+	answer_syncs(z);
+	return 0;
+}
+
+/* --- proposals --------------------------------------------------------------------------- */
+
+int zab_leader_submit(struct zab *z, struct zab_out *out, const struct zab_event *event)
+{
+	const struct quorum_config *config = event->config;
+
+	if (event->zxid != zab_next_zxid(z))
+		return -EPROTO;
+	if (config &&
+	    (z->opt.standalone || z->reconfig_zxid || config->version <= z->committed->version))
+		return -EPROTO;
+	if (!zab_has_room(z, 1))
+		return -EBUSY;
+	zab_append(z, out, event->zxid);
+	if (config) {
+		z->last_seen = config;
+		z->reconfig_zxid = event->zxid;
+		out->flags |= ZAB_OUT_CONFIG;
+	}
+	for (int32_t i = 0; i < z->peers_end; i++) {
+		struct zab_peer *p = &z->peer[i];
+
+		if (p->phase < ZAB_PEER_SYNC || p->observer || (BUG(JOIN_AT_ACK) && !p->acked))
+			continue;
+		zab_put_range(z, i, QUORUM_PROPOSAL, event->zxid, event->zxid);
+		z->send[z->n_send - 1].packet.config = config;
+		if (!p->timed_zxid) {
+			p->timed_zxid = event->zxid;
+			p->timed_ms = z->now_ms + zab_ticks(z, z->opt.sync_limit);
+		}
+	}
+	if (BUG(LEADER_ACK_BEFORE_DURABLE))
+		zab_leader_advance(z, out);
+	return 0;
+}
+
+/* --- time -------------------------------------------------------------------------------- */
+
+static bool is_in_touch(const struct zab *z, const struct zab_peer *p, int64_t zxid)
+{
+	(void)zxid;
+	return !p || (p->phase == ZAB_PEER_ACTIVE && p->deadline_ms > z->now_ms);
+}
+
+bool zab_would_have_quorum(const struct zab *z, const struct quorum_config *config)
+{
+	return z->phase == ZAB_SERVING && has_quorum(z, config, NULL, 0, is_in_touch);
+}
+
+static void ping(struct zab *z)
+{
+	z->ping_ms = z->now_ms + z->opt.tick_ms / 2;
+	for (int32_t i = 0; i < z->peers_end; i++)
+		if (z->peer[i].phase >= ZAB_PEER_SYNC)
+			zab_put(z, i, ZAB_SEND_PACKET, QUORUM_PING, z->last_zxid);
+}
+
+static void drop_late(struct zab *z)
+{
+	for (int32_t i = 0; i < z->peers_end; i++) {
+		struct zab_peer *p = &z->peer[i];
+
+		if (p->phase == ZAB_PEER_NONE)
+			continue;
+		if (p->deadline_ms <= z->now_ms)
+			zab_leader_drop(z, i, "nothing heard of a learner in time");
+		else if (p->timed_zxid && p->timed_ms <= z->now_ms)
+			zab_leader_drop(z, i, "a learner does not acknowledge in time");
+	}
+}
+
+void zab_leader_timeout(struct zab *z, struct zab_out *out)
+{
+	if (z->opt.standalone)
+		return;
+	if (z->now_ms >= z->phase_ms) {
+		zab_to_looking(z, out, "no quorum of followers in time");
+		return;
+	}
+	drop_late(z);
+	if (z->phase == ZAB_SERVING && z->now_ms >= z->check_ms) {
+		z->check_ms = z->now_ms + z->opt.tick_ms;
+		if (!has_quorum(z, z->committed, z->last_seen, 0, is_in_touch) &&
+		    !BUG(LEADER_STAYS)) {
+			zab_to_looking(z, out, "the quorum is out of touch");
+			return;
+		}
+	}
+	if (z->now_ms >= z->ping_ms)
+		ping(z);
+}
+
+uint64_t zab_leader_deadline(const struct zab *z)
+{
+	uint64_t at = z->phase_ms;
+
+	if (z->opt.standalone)
+		return UINT64_MAX;
+	if (z->phase == ZAB_SERVING && z->check_ms < at)
+		at = z->check_ms;
+	if (z->peers_end && z->ping_ms < at)
+		at = z->ping_ms;
+	for (int32_t i = 0; i < z->peers_end; i++) {
+		const struct zab_peer *p = &z->peer[i];
+
+		if (p->phase == ZAB_PEER_NONE)
+			continue;
+		if (p->deadline_ms < at)
+			at = p->deadline_ms;
+		if (p->timed_zxid && p->timed_ms < at)
+			at = p->timed_ms;
+	}
+	return at;
+}
+
+void zab_leader_check(const struct zab *z)
+{
+	CHECK(z->ready);
+	CHECK(!z->must_sync || BUG(MUST_SYNC_VOTES));
+	CHECK(z->phase >= ZAB_DISCOVERY && z->phase <= ZAB_SERVING);
+	CHECK(z->phase == ZAB_DISCOVERY || z->accepted_epoch == z->epoch); /* I7 */
+	CHECK((z->phase != ZAB_SYNC && z->phase != ZAB_SERVING) || z->current_epoch == z->epoch);
+	CHECK(z->phase == ZAB_SERVING || z->last_zxid == z->initial_zxid);
+	CHECK(z->phase != ZAB_SERVING || z->decided_zxid >= z->initial_zxid);
+	CHECK(z->decided_zxid <= z->last_zxid); /* I8 */
+	CHECK(zab_epoch_of(z->last_zxid) == z->epoch || z->last_zxid == z->initial_zxid);
+	for (int32_t i = 0; i < z->peers_end; i++) {
+		const struct zab_peer *p = &z->peer[i];
+
+		CHECK(p->phase <= ZAB_PEER_ACTIVE);
+		CHECK(p->acked <= z->last_zxid || p->acked == zab_start_of(z));
+		CHECK(p->phase >= ZAB_PEER_SYNC || p->acked == 0);
+		CHECK(p->phase < ZAB_PEER_SYNC ||
+		      z->phase >= ZAB_SYNC); /* no sync before ACKEPOCHs */
+		CHECK(p->phase != ZAB_PEER_ACTIVE || z->phase == ZAB_SERVING ||
+		      BUG(UPTODATE_EARLY));
+	}
+}

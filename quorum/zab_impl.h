@@ -1,0 +1,68 @@
+/*
+ * zab_impl.h - what the files of the ZAB core share: zab.c (events, log, publication), leader.c,
+ * sync.c (what a learner lacks), learner.c. Within quorum/ only.
+ */
+#pragma once
+
+#include "base/check.h"
+#include "quorum/bug.h"
+#include "quorum/zab.h"
+
+enum { ZAB_COUNTER_MAX = 0xfffffffe, ZAB_EPOCH_MAX = INT32_MAX - 1, ZAB_REJOIN_MS = 60000 };
+
+static inline uint64_t zab_ticks(const struct zab *z, uint32_t n)
+{
+	return (uint64_t)z->opt.tick_ms * n;
+}
+
+/* The zxid that stands for the start of this leadership's epoch: NEWLEADER's. */
+static inline int64_t zab_start_of(const struct zab *z)
+{
+	return zab_zxid(z->epoch, 0);
+}
+
+/* --- zab.c --- */
+
+struct zab_send *zab_put(struct zab *z, int32_t peer, enum zab_send_kind kind, int32_t type,
+			 int64_t zxid);
+void zab_put_range(struct zab *z, int32_t peer, int32_t type, int64_t first, int64_t last);
+void zab_become(struct zab *z, struct zab_out *out, enum zab_role next);
+void zab_to_looking(struct zab *z, struct zab_out *out, const char *why);
+
+/* Append zxid, which must follow, to the log. */
+void zab_append(struct zab *z, struct zab_out *out, int64_t zxid);
+
+/* Commit what is decided and durable, if in service. */
+void zab_publish(struct zab *z);
+
+/* last_seen, now agreed on, becomes the committed configuration. */
+void zab_activate(struct zab *z, struct zab_out *out);
+
+/* --- leader.c --- */
+
+void zab_lead(struct zab *z, struct zab_out *out);
+void zab_serve_alone(struct zab *z, struct zab_out *out);
+int zab_leader_submit(struct zab *z, struct zab_out *out, const struct zab_event *event);
+void zab_leader_connected(struct zab *z, int32_t peer);
+void zab_leader_lost(struct zab *z, struct zab_out *out, int32_t peer);
+void zab_leader_receive(struct zab *z, struct zab_out *out, int32_t peer,
+			const struct zab_packet *packet);
+int zab_leader_sync(struct zab *z, int32_t peer);
+void zab_leader_advance(struct zab *z, struct zab_out *out);
+void zab_leader_timeout(struct zab *z, struct zab_out *out);
+uint64_t zab_leader_deadline(const struct zab *z);
+void zab_leader_drop(struct zab *z, int32_t peer, const char *why);
+void zab_leader_check(const struct zab *z);
+
+/* --- sync.c --- */
+
+/* Queue what the learner lacks, up to `upto`, behind DIFF, TRUNC or SNAP. */
+void zab_sync_peer(struct zab *z, int32_t peer, int64_t upto);
+
+/* --- learner.c --- */
+
+void zab_follow(struct zab *z, struct zab_out *out, int64_t sid);
+void zab_learner_connected(struct zab *z);
+int zab_learner_receive(struct zab *z, struct zab_out *out, const struct zab_packet *packet);
+void zab_learner_durable(struct zab *z, struct zab_out *out);
+void zab_learner_check(const struct zab *z);
