@@ -4,6 +4,7 @@
 #   make run        install what is missing, build, start a server on port 2181      (data/)
 #   make test       install what is missing, build, run every test; build/test-results has the counts
 #   make test-unit  the unit tests alone. T='jute_*' picks, SEED=n repeats, V=asan changes the build
+#   make test-sim   the simulated ensembles for SIM_SECONDS, and the mistakes that they must find
 #   make asan       unit tests and corpus under AddressSanitizer; likewise ubsan, tsan, clang
 #   make fuzz       every fuzz target for SECONDS=30; F=jute_request picks one
 #   make bench      the comparison with the other servers
@@ -62,6 +63,7 @@ HELPERS := $(patsubst %.c,$(O)/%.o,$(filter-out bench/bench_%,$(wildcard bench/*
 UNIT    := $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/*.c))
 FUZZ    := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 F       ?= $(FUZZ)
+SIM     := $(wildcard tests/sim/*.c)
 PERF    := $(patsubst tests/perf/%.c,%,$(wildcard tests/perf/*.c))
 
 all: $(O)/paddockd $(BENCH:%=$(O)/%)
@@ -81,6 +83,20 @@ $(O)/unit: $(O)/tests/runner.o $(UNIT) $(OBJ)
 $(PERF:%=$(O)/%): $(O)/%: $(O)/tests/perf/%.o $(OBJ)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The simulator, and the same with the mistakes of quorum/bug.h compiled in.
+$(O)/sim: $(SIM:%.c=$(O)/%.o) $(filter $(O)/quorum/%,$(OBJ)) $(BASE)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(O)/sim_bugs: $(patsubst %.c,$(O)/bugs/%.o,$(SIM) $(wildcard quorum/*.c)) $(BASE)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(O)/bugs/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC   $< (SIM_BUGS)"
+	$(Q)$(CC) $(CFLAGS) -DSIM_BUGS -c -o $@ $<
 
 $(FUZZ:%=$(O)/replay_%): $(O)/replay_%: $(O)/tests/fuzz/%_fuzz.o $(O)/tests/fuzz/replay.o $(OBJ)
 	@echo "  LINK $@"
@@ -127,9 +143,9 @@ test:
 	@.ci/deps test
 	@mkdir -p build && : > $(RESULTS)
 	$(MAKE) all test-build
-	$(MAKE) -k -j1 test-unit test-corpus test-bench test-e2e
+	$(MAKE) -k -j1 test-unit test-corpus test-sim test-bench test-e2e
 
-test-build: $(O)/unit $(FUZZ:%=$(O)/replay_%) $(PERF:%=$(O)/%)
+test-build: $(O)/unit $(FUZZ:%=$(O)/replay_%) $(PERF:%=$(O)/%) $(O)/sim $(O)/sim_bugs
 
 test-unit: $(O)/unit
 	@.ci/part unit-$(V) $(O)/unit --gtest_brief=1 $(if $(T),'--gtest_filter=$(T)')
@@ -139,6 +155,13 @@ test-corpus: $(FUZZ:%=$(O)/replay_%)
 		.ci/part corpus-$(V)-$$f $(O)/replay_$$f tests/corpus/$$f || failed=1; \
 	done; test -z "$$failed"
 
+# SIM_SECONDS of seeds; the mistakes of quorum/bug.h, each given a minute, in the release build.
+SIM_SECONDS ?= $(if $(filter rel,$(V)),35,10)
+
+test-sim: $(O)/sim $(O)/sim_bugs
+	@.ci/part sim-$(V) $(O)/sim --seconds $(SIM_SECONDS)
+	@$(if $(filter rel,$(V)),.ci/part sim-bugs $(O)/sim_bugs --bugs)
+
 test-bench: all
 	@if test -e bench/smoke; then .ci/part bench bench/smoke; fi
 
@@ -147,7 +170,7 @@ test-e2e: all
 
 asan ubsan tsan clang:
 	$(MAKE) V=$@ all test-build
-	$(MAKE) V=$@ -k -j1 test-unit test-corpus
+	$(MAKE) V=$@ -k -j1 test-unit test-corpus test-sim
 
 fuzz:
 	@.ci/deps test
@@ -172,7 +195,7 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all run install deps test test-build test-unit test-corpus test-bench test-e2e asan ubsan \
-	tsan clang fuzz bench tidy format clean
+.PHONY: all run install deps test test-build test-unit test-corpus test-sim test-bench test-e2e \
+	asan ubsan tsan clang fuzz bench tidy format clean
 .SECONDARY:
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
