@@ -55,17 +55,11 @@ static int append(struct wtr_log *l, const struct wtr_batch *b)
 	}
 }
 
-static void commit(struct wtr_log *l, struct wtr_batch *b)
+/* COMMIT of the batch, as far as this server goes (V1). */
+static void committed(struct wtr_log *l, const struct wtr_batch *b, uint64_t took)
 {
 	struct shm_writer_stats *stats = &l->heritage->board->stats;
-	uint64_t from = clock_mono_us(), took;
-	int err = append(l, b);
 
-	if (err == -ENOSPC) /* stopping: never acknowledged, so it never was */
-		return;
-	if (err)
-		die("append", err);
-	took = clock_mono_us() - from;
 	hist_record(&stats->fsync_us, took);
 	atomic_fetch_add_explicit(&stats->fsyncs, 1, memory_order_relaxed);
 	if (took > (uint64_t)l->heritage->conf->fsync_warn_ms * 1000)
@@ -73,17 +67,59 @@ static void commit(struct wtr_log *l, struct wtr_batch *b)
 		      (unsigned long long)took / 1000);
 	if (atomic_exchange(&l->full, false))
 		LOG_I("log: there is space again");
-	/* COMMIT of the batch, as far as this server goes (V1). */
 	atomic_store_explicit(&l->durable_zxid, b->last_zxid, memory_order_release);
+}
+
+static void commit(struct wtr_log *l, struct wtr_batch *b)
+{
+	uint64_t from = clock_mono_us();
+	int err = append(l, b);
+
+	if (err == -ENOSPC) /* stopping: never acknowledged, so it never was */
+		return;
+	if (err)
+		die("append", err);
+	committed(l, b, clock_mono_us() - from);
 	atomic_store_explicit(&l->job, NULL, memory_order_release);
 	shm_wake_writer(l->heritage);
+}
+
+bool wtr_log_commit(struct wtr_log *l, const struct wtr_batch *b)
+{
+	uint64_t from = clock_mono_us();
+	int err;
+
+	CHECK(!wtr_log_busy(l));
+	/* The thread has nothing to do but to seal, which it does under the lock. */
+	pthread_mutex_lock(&l->lock);
+	if (atomic_exchange(&l->roll, false))
+		sto_log_roll(l->log);
+	err = sto_log_append(l->log, b->bytes, b->len, b->first_zxid, b->last_zxid);
+	pthread_mutex_unlock(&l->lock);
+	if (err == -ENOSPC)
+		return false;
+	if (err)
+		die("append", err);
+	committed(l, b, clock_mono_us() - from);
+	return true;
+}
+
+/* Seal the log if nothing came since the last look: then what it ends with is `*last`. */
+static void seal(struct wtr_log *l, int64_t *last)
+{
+	int64_t now = atomic_load_explicit(&l->durable_zxid, memory_order_relaxed);
+	int err = now == *last ? sto_log_seal(l->log) : 0;
+
+	if (err && err != -ENOSPC)
+		die("seal", err);
+	*last = now;
 }
 
 /* The next batch, or NULL at the end. Seals the log when nothing came for a while. */
 static struct wtr_batch *next_job(struct wtr_log *l)
 {
 	struct wtr_batch *b;
-	bool sealed = false;
+	int64_t last = -1;
 
 	if (l->spin)
 		for (uint64_t until = clock_mono_us() + SPIN_US; clock_mono_us() < until;)
@@ -96,14 +132,9 @@ static struct wtr_batch *next_job(struct wtr_log *l)
 		b = atomic_load(&l->job);
 		if (b || atomic_load(&l->stop))
 			break;
-		wait_ms(l, sealed ? 60 * IDLE_MS : IDLE_MS);
-		if (!sealed && !atomic_load(&l->job) && !atomic_load(&l->stop)) {
-			int err = sto_log_seal(l->log);
-
-			if (err && err != -ENOSPC)
-				die("seal", err);
-			sealed = true;
-		}
+		wait_ms(l, IDLE_MS);
+		if (!atomic_load(&l->job) && !atomic_load(&l->stop))
+			seal(l, &last);
 	}
 	atomic_store(&l->asleep, false);
 	pthread_mutex_unlock(&l->lock);

@@ -4,8 +4,8 @@
  * The loop hands over a batch of entries and goes on; the thread appends and syncs it, stores
  * durable_zxid and wakes the loop. What arrived meanwhile is the next batch: there is no timer.
  *
- * Runs in: writer; give, busy, durable and stop in the loop, the rest in the thread, which alone
- * appends, seals and rolls the log. Ordering: job is handed over by release and acquire; so is
+ * Runs in: writer; give, commit, busy, durable and stop in the loop, the rest in the thread. Who
+ * appends or seals holds the batch, or the lock while there is none. Ordering: job is handed over by release and acquire; so is
  * durable_zxid, whose release comes after the batch is on stable storage (V1).
  *
  * Death: an append that fails leaves the disk unknown: one line, and the process ends with status
@@ -38,6 +38,13 @@ struct wtr_log {
 /* Start the thread on a log that ends at last_zxid. `log` stays the caller's. -errno. */
 int wtr_log_start(struct wtr_log *l, struct sto_log *log, const struct shm_heritage *heritage,
 		  int64_t last_zxid);
+
+/*
+ * Append and sync a batch in the loop's own thread, only when not busy: when nothing else is to be
+ * done meanwhile, that spares two wake-ups. False: the disk is full; give it to the thread, which
+ * waits for room.
+ */
+bool wtr_log_commit(struct wtr_log *l, const struct wtr_batch *b);
 
 /* Hand over a batch; only when not busy. It must not change until durable. */
 void wtr_log_give(struct wtr_log *l, struct wtr_batch *b);

@@ -19,6 +19,7 @@ enum {
 	STUCK_MS = 2000,      /* a full ring that nobody empties */
 	HOLD_MS = 2000,       /* a reader that holds memory and does not move */
 	HOLD_SHARE = 8,       /* from that part of the heap on */
+	HERE_MAX = 64 << 10,   /* bytes of a batch for which the loop itself may wait */
 	NOP_MS = 10,          /* at most one DOWN_NOP in that time */
 	RECLAIM_WAIT_MS = 20, /* look again whether readers have gone on */
 	FULL_MS = 1,          /* look again whether there is room */
@@ -251,6 +252,9 @@ static bool take(struct wtr_loop *l)
 	return taken;
 }
 
+static bool rings_are_empty(const struct wtr_loop *l);
+
+/* To the log thread; or, as nobody wants anything of us until it is durable, to the disk at once. */
 static bool hand_over(struct wtr_loop *l)
 {
 	struct wtr_batch *b;
@@ -262,7 +266,8 @@ static bool hand_over(struct wtr_loop *l)
 	if (!b)
 		return false;
 	l->at_log = b;
-	wtr_log_give(&l->log, b);
+	if (b->len > HERE_MAX || !rings_are_empty(l) || !wtr_log_commit(&l->log, b))
+		wtr_log_give(&l->log, b);
 	return true;
 }
 
