@@ -16,7 +16,9 @@ enum {
 	RECLAIM_MAX = 512,    /* objects per turn */
 	STALL_MS = 500,       /* a turn that comes this much late: we did not run */
 	AWAY_MS = 2000,       /* a worker whose turn lasts that long does not run */
-	STUCK_MS = 2000,      /* a full ring that nobody empties */
+	STUCK_MS = 500,       /* a full ring that nobody empties .. */
+	STUCK_TURNS = 100,    /* .. while we ran: all wait for it */
+	CRAWL_TURNS = 1000,   /* full again and again */
 	HOLD_MS = 2000,       /* a reader that holds memory and does not move */
 	HOLD_SHARE = 8,       /* from that part of the heap on */
 	HERE_MAX = 64 << 10,   /* bytes of a batch for which the loop itself may wait */
@@ -73,18 +75,36 @@ void wtr_loop_make_room(struct wtr_loop *l)
 	l->wake_all = true;
 	publish(l);
 	shm_wake_workers(l->heritage, 1);
-	if (!l->stuck_ms)
-		l->stuck_ms = now;
-	if (now - l->stuck_ms < STUCK_MS)
-		return;
-	l->stuck_ms = now;
 	lag = shm_commit_laggard(&l->tx, &behind);
 	if (lag < 0)
 		return;
+	if (!l->stuck_ms || behind != l->stuck_behind) {
+		l->stuck_ms = now;
+		l->stuck_behind = behind;
+		l->stuck_turns = 0;
+	}
+	l->stuck_turns++;
+	l->crawl_turns++;
+	if ((now - l->stuck_ms < STUCK_MS || l->stuck_turns < STUCK_TURNS) &&
+	    l->crawl_turns < CRAWL_TURNS)
+		return;
+	l->stuck_ms = l->crawl_turns = 0;
 	LOG_W("worker %d is %llu bytes behind and does not move: to be killed", lag,
 	      (unsigned long long)behind);
 	atomic_store(&l->board->reader[lag].kill, atomic_load(&l->board->reader[lag].incarnation));
 	shm_wake_supervisor(l->heritage);
+}
+
+/* There was room. The ring counts as emptied only when the laggard has come a good part nearer. */
+static void had_room(struct wtr_loop *l)
+{
+	uint64_t behind;
+
+	l->stuck_ms = 0;
+	if (!l->crawl_turns)
+		return;
+	if (shm_commit_laggard(&l->tx, &behind) < 0 || behind < l->board->commit_size / 2)
+		l->crawl_turns = 0;
 }
 
 /* Tell all that the core has to say. False: the ring is full. */
@@ -94,7 +114,7 @@ static bool tell(struct wtr_loop *l)
 		wtr_loop_make_room(l);
 		return false;
 	}
-	l->stuck_ms = 0;
+	had_room(l);
 	publish(l);
 	return true;
 }

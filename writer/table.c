@@ -7,10 +7,15 @@
 
 enum { BITS_FIRST = 8, BITS_MAX = 24 };
 
-static struct wtr_link **chain_of(const struct wtr_table *t, uint64_t key)
+static size_t place_of(const struct wtr_table *t, uint64_t key)
 {
 	/* The high half of a product with an odd constant depends on all bits of the key. */
-	return &t->chain[(key * 0x9e3779b97f4a7c15u) >> (64 - t->bits)];
+	return (key * 0x9e3779b97f4a7c15u) >> (64 - t->bits);
+}
+
+static struct wtr_link **chain_of(const struct wtr_table *t, uint64_t key)
+{
+	return &t->chain[place_of(t, key)];
 }
 
 int wtr_table_init(struct wtr_table *t)
@@ -67,6 +72,8 @@ void wtr_table_add(struct wtr_table *t, struct wtr_link *link)
 	link->next = *to;
 	*to = link;
 	t->count++;
+	if (place_of(t, link->key) < t->first)
+		t->first = place_of(t, link->key);
 }
 
 void wtr_table_remove(struct wtr_table *t, struct wtr_link *link)
@@ -81,12 +88,13 @@ void wtr_table_remove(struct wtr_table *t, struct wtr_link *link)
 	t->count--;
 }
 
-struct wtr_link *wtr_table_any(const struct wtr_table *t)
+struct wtr_link *wtr_table_any(struct wtr_table *t)
 {
-	for (size_t i = 0; t->count && i < (size_t)1 << t->bits; i++)
-		if (t->chain[i])
-			return t->chain[i];
-	return NULL;
+	if (!t->count)
+		return NULL;
+	while (!t->chain[t->first])
+		t->first++;
+	return t->chain[t->first];
 }
 
 void wtr_table_each(const struct wtr_table *t, void (*each)(void *arg, struct wtr_link *l),

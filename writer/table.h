@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct wtr_link {
@@ -17,6 +18,7 @@ struct wtr_link {
 struct wtr_table {
 	struct wtr_link **chain;
 	uint32_t bits, count;
+	size_t first; /* chains before it are empty */
 };
 
 #define WTR_OBJECT(link_, type_, member_)                                                          \
@@ -29,7 +31,7 @@ void wtr_table_add(struct wtr_table *t, struct wtr_link *link);
 void wtr_table_remove(struct wtr_table *t, struct wtr_link *link);
 
 /* Any one link, NULL when empty: for emptying a table. */
-struct wtr_link *wtr_table_any(const struct wtr_table *t);
+struct wtr_link *wtr_table_any(struct wtr_table *t);
 
 /* All links, in no order; neither adding nor removing meanwhile. */
 void wtr_table_each(const struct wtr_table *t, void (*each)(void *arg, struct wtr_link *l),

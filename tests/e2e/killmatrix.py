@@ -25,7 +25,7 @@ import time
 import wire as w
 from server import Server, alive, disturbances, end_all, signal_pid, wait_until
 
-CONF = {"tickTime": 1000, "minSessionTimeout": 2000, "maxSessionTimeout": 60000}
+CONF = {"tickTime": 1000, "minSessionTimeout": 2000, "maxSessionTimeout": 60000, "snapCount": 5000}
 WRITERS, DEPTH, OWN = 6, 4, 3
 READ_PAUSE_MS, WRITE_GAP_MS = 50, 300
 
@@ -293,6 +293,19 @@ def more_writes(writers, n, seconds=60):
     wait_until("%d more writes" % n, enough, seconds)
 
 
+def kill_snapshotter(server):
+    """snapCount is small: writes bring one along again and again."""
+    for _ in range(2):
+        pid = wait_until("a snapshotter", lambda: server.titled("paddockd: snapshotter"), 60,
+                         0.0005)[0]
+        signal_pid(pid, signal.SIGKILL)
+        wait_until("gone", lambda: not alive(pid))
+        pids = [server.writer()]
+        signal_pid(pids[0], signal.SIGKILL)     # asks anew at once; the pause is a minute else
+        wait_until("gone", lambda: not alive(pids[0]))
+    return False
+
+
 def disturb(server, how, rng):
     """True if connections may be lost by it."""
     if how == "sigterm":
@@ -312,6 +325,26 @@ def disturb(server, how, rng):
         for _ in range(2):
             disturb(server, "writer", rng)
         return False
+    if how == "recovery":       # the new writer in the middle of its recovery, three times
+        for _ in range(3):
+            pid = server.writer()
+            signal_pid(pid, signal.SIGKILL)
+            wait_until("gone", lambda: not alive(pid))
+            time.sleep(rng.random() * 0.03)     # the moment is the disturbance
+        return False
+    if how == "snapshotter":
+        return kill_snapshotter(server)
+    if how == "writer+worker":
+        pids = [server.writer(), rng.choice(server.workers())]
+        for pid in pids:
+            signal_pid(pid, signal.SIGKILL)
+        wait_until("gone", lambda: not any(map(alive, pids)))
+        server.writer()
+        return True
+    if how == "supervisor":
+        server.kill_first()
+        server.start()
+        return True
     pids = {"stop-writer": lambda: [server.writer()], "stop-worker": server.workers,
             "stop-all": server.pids}[how]()
     for pid in pids:
@@ -325,7 +358,8 @@ def disturb(server, how, rng):
 def kinds():
     if "writer" in disturbances():
         return ["writer", "worker", "writer", "all", "sigterm", "stop-writer", "stop-worker",
-                "writer", "stop-all", "writer-twice"]
+                "writer", "stop-all", "writer-twice", "recovery", "snapshotter", "writer+worker",
+                "supervisor"]
     return ["all", "sigterm", "stop-all"]
 
 

@@ -231,15 +231,15 @@ class Server:
         """Every process of the server, the started one first."""
         return [self.process.pid] + descendants(self.process.pid)
 
-    def _titled(self, word):
+    def titled(self, word):
         return [p for p in descendants(self.process.pid) if word in title(p)]
 
     def writer(self):
         """The writer's pid; waits while it is being replaced."""
-        return wait_until("a writer", lambda: self._titled("paddockd: writer"))[0]
+        return wait_until("a writer", lambda: self.titled("paddockd: writer"))[0]
 
     def workers(self):
-        return wait_until("workers", lambda: sorted(self._titled("paddockd: worker")))
+        return wait_until("workers", lambda: sorted(self.titled("paddockd: worker")))
 
     def signal_all(self, sig):
         for pid in self.pids():
@@ -250,6 +250,13 @@ class Server:
         pids = self.pids()
         for pid in pids:
             signal_pid(pid, signal.SIGKILL)
+        self.process.wait()
+        self._gone(pids)
+
+    def kill_first(self):
+        """kill -9 of the started process alone: the others must not outlive it."""
+        pids = self.pids()
+        signal_pid(pids[0], signal.SIGKILL)
         self.process.wait()
         self._gone(pids)
 

@@ -1,0 +1,193 @@
+#!/usr/bin/python3
+"""Elections together with Apache ZooKeeper: two of its servers and our election, over real sockets.
+
+  tests/e2e/quorum/election.py [-v]
+
+Ours is build/rel/election_peer: quorum/ with a socket loop around it, and no server behind. What it
+receives it encodes again and compares; so does it with configurations. Prints "RESULT passed failed".
+Environment: E2E_PORTS (default 22500-22599), and see ../server.py.
+"""
+import os
+import re
+import subprocess
+import sys
+import threading
+
+os.environ.setdefault("E2E_PORTS", "22500-22599")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import server  # noqa: E402
+
+PEER = os.path.join(server.ROOT, "build", "rel", "election_peer")
+VERBOSE = "-v" in sys.argv
+
+
+class Peer:
+    """Our server; lines() is what it has printed so far."""
+
+    def __init__(self, ensemble, sid, zxid, epoch, *role):
+        path = os.path.join(ensemble.apache[0].dir, "members-%d" % sid)
+        with open(path, "w") as f:
+            f.writelines("%s=%s\n" % kv for kv in ensemble.members.items())
+        self.process = server.spawn([PEER, str(sid), path, zxid, str(epoch), *role],
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.text = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.text.append(line.rstrip("\n"))
+            if VERBOSE:
+                print(line, end="", flush=True)
+
+    def wait(self, pattern, seconds=30):
+        """The first line with the pattern that was not waited for before."""
+        seen = [0]
+
+        def found():
+            lines = self.text[:]
+            for i, line in enumerate(lines[seen[0]:], seen[0]):
+                if re.search(pattern, line):
+                    del self.text[:i + 1]
+                    return line
+            seen[0] = len(lines)
+            if self.process.poll() is not None:
+                raise RuntimeError("the peer ended: %s" % lines[-3:])
+            return None
+
+        try:
+            return server.wait_until(pattern, found, seconds)
+        except server.Timeout:
+            raise server.Timeout("%s: not among %s" % (pattern, self.text[-8:]))
+
+    def look_again(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def end(self):
+        self.process.stdin.close()
+        if self.process.wait(10):
+            raise RuntimeError("the peer failed: %s" % self.text[-3:])
+
+
+class Ensemble:
+    """Servers `sids` of Apache's, and the address of one more member, `ours`."""
+
+    def __init__(self, sids, ours, role=""):
+        self.members = {"server.%d" % s: "127.0.0.1:%d:%d" % (server.free_port(),
+                                                               server.free_port())
+                        for s in sorted(sids + [ours])}
+        self.members["server.%d" % ours] += role
+        self.apache = []
+        for sid in sids:
+            conf = dict(self.members, tickTime=500, initLimit=6, syncLimit=4)
+            s = server.Server(kind="apache", conf=conf)
+            with open(os.path.join(s.data, "myid"), "w") as f:
+                f.write("%d\n" % sid)
+            self.apache.append(s)
+
+    def start(self):
+        for s in self.apache:
+            s.start(wait=False)
+        return self
+
+    def wait_modes(self, *modes):
+        """Each Apache server is in its mode."""
+        def mode(s):
+            if s.process.poll() is not None:
+                raise RuntimeError("a server of Apache's ended:\n" + s.log_tail())
+            try:
+                found = re.search(rb"Mode: (\w+)", server.four_letter(s.port, "srvr"))
+            except OSError:
+                return ""
+            return found.group(1).decode() if found else ""
+
+        server.wait_until("modes %s" % (modes,),
+                          lambda: [mode(s) for s in self.apache] == list(modes), 60, 0.05)
+
+    def stop(self):
+        for s in self.apache:
+            server.signal_pid(s.process.pid, server.signal.SIGKILL)
+            s.process.wait()
+
+
+def votes_for_the_greatest_sid():
+    """Ours has the least vote: it takes over theirs and follows whom they elect."""
+    e = Ensemble([2, 3], 1).start()
+    p = Peer(e, 1, "0", 0)
+    p.wait(r"< 3 LOOKING 3/0/0 r\d+: better vote -> LOOKING 3/0/0", 60)
+    p.wait(r"DECIDED FOLLOWING 3")
+    e.wait_modes("follower", "leader")
+    # It looks again: now there is an ensemble, of a refreshed epoch.
+    p.look_again()
+    p.wait(r"DECIDED FOLLOWING 3 epoch 1")
+    p.end()
+    e.stop()
+
+
+def is_elected_by_them():
+    """Ours has the best vote: both others take it over, and it would lead."""
+    e = Ensemble([1, 2], 3).start()
+    p = Peer(e, 3, "700000001", 7)
+    p.wait(r"< 1 LOOKING 3/700000001/7 r\d+", 60)
+    p.wait(r"DECIDED LEADING 3 epoch 7")
+    # Without a quorum port it can't: they look again, and elect among themselves once it is gone.
+    p.end()
+    e.wait_modes("follower", "leader")
+    e.stop()
+
+
+def makes_the_quorum():
+    """One of theirs is down: the other is elected by our vote alone."""
+    e = Ensemble([2, 3], 1)
+    e.apache[0].start(wait=False)
+    p = Peer(e, 1, "0", 0)
+    p.wait(r"DECIDED FOLLOWING 2", 60)
+    p.look_again()
+    # Whether it still waits for a follower, or looks again: it is elected by us and itself.
+    p.wait(r"< 2 (LOOKING|LEADING) 2/0/0 r\d+")
+    p.wait(r"DECIDED FOLLOWING 2")
+    p.end()
+    e.apache.pop()
+    e.stop()
+
+
+def joins_late():
+    """An ensemble serves already: joined at once, by the votes of its members."""
+    e = Ensemble([1, 3], 2).start()
+    e.wait_modes("follower", "leader")
+    p = Peer(e, 2, "900000000", 9)
+    p.wait(r"(elected in this round|an ensemble has a leader) -> FOLLOWING 3/0/1")
+    p.end()
+    e.stop()
+
+
+def observes():
+    """As an observer of the list, and as a server that no list names."""
+    e = Ensemble([1, 2], 4, ":observer").start()
+    e.wait_modes("follower", "leader")
+    for sid in (4, 9):
+        p = Peer(e, sid, "0", 0, "observer")
+        p.wait(r"DECIDED OBSERVING 2 epoch 1")
+        p.end()
+    e.stop()
+
+
+def main():
+    passed = failed = 0
+    for case in (votes_for_the_greatest_sid, is_elected_by_them, makes_the_quorum, joins_late,
+                 observes):
+        try:
+            case()
+            passed += 1
+            print("%s: ok" % case.__name__, flush=True)
+        except Exception as e:  # each case stands alone
+            failed += 1
+            print("%s: %r" % (case.__name__, e), flush=True)
+        finally:
+            server.end_all()
+    print("RESULT %d %d" % (passed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
