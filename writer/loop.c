@@ -19,9 +19,10 @@ enum {
 	STUCK_MS = 500,       /* a full ring that nobody empties .. */
 	STUCK_TURNS = 100,    /* .. while we ran: all wait for it */
 	CRAWL_TURNS = 1000,   /* full again and again */
-	HOLD_MS = 2000,       /* a reader that holds memory and does not move */
+	HOLD_MS = 500,        /* a reader that holds memory and does not move .. */
+	HOLD_TURNS = 20,      /* .. while we ran */
 	HOLD_SHARE = 8,       /* from that part of the heap on */
-	HERE_MAX = 64 << 10,   /* bytes of a batch for which the loop itself may wait */
+	HERE_MAX = 64 << 10,  /* bytes of a batch for which the loop itself may wait */
 	NOP_MS = 10,          /* at most one DOWN_NOP in that time */
 	RECLAIM_WAIT_MS = 20, /* look again whether readers have gone on */
 	FULL_MS = 1,          /* look again whether there is room */
@@ -306,10 +307,12 @@ static void bound_holder(struct wtr_loop *l, uint64_t min)
 		l->held_ms = 0;
 		return;
 	}
-	if (!l->held_ms)
+	if (!l->held_ms) {
 		l->held_ms = l->turn_ms;
+		l->held_turns = 0;
+	}
 	holder = shm_readers_holder(l->heritage);
-	if (l->turn_ms - l->held_ms < HOLD_MS || holder < 0 ||
+	if (l->turn_ms - l->held_ms < HOLD_MS || ++l->held_turns < HOLD_TURNS || holder < 0 ||
 	    (!waits && holder == (int)l->board->n_workers))
 		return;
 	l->held_ms = 0;
