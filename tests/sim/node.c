@@ -1,8 +1,5 @@
 /*
  * node.c - a member: the real core, and a loop around it like the writer's
- *
- * The election is a stand-in: it names the member with the newest history that can be reached, or
- * who leads already, and sometimes, as a fault, anybody. The core must be safe with any hint.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -11,12 +8,12 @@
 #include "base/check.h"
 #include "tests/sim/sim.h"
 
-enum { SNAPSHOT_EVERY = 40, DIALS_MAX = 5 };
+enum { DIALS_MAX = 5 };
 
 static void step(struct sim_node *n, struct zab_event *e, const struct sim_message *m,
 		 uint64_t value);
 
-static uint64_t now_ms(const struct sim_node *n)
+uint64_t sim_node_now_ms(const struct sim_node *n)
 {
 	return sim.now_us / 1000 + n->skew_ms;
 }
@@ -113,7 +110,7 @@ static void snapshot_done(struct sim_node *n)
 
 static void maybe_snapshot(struct sim_node *n)
 {
-	if (n->snapshotting || n->state.count < n->disk.snap[0].count + SNAPSHOT_EVERY)
+	if (n->snapshotting || n->state.count < n->disk.snap[0].count + sim.snapshot_every)
 		return;
 	n->snapshotting = true;
 	n->snapshot = n->state;
@@ -244,14 +241,6 @@ static void close_all(struct sim_node *n)
 	n->n_syncs = 0;
 }
 
-static void look(struct sim_node *n)
-{
-	if (n->electing)
-		return;
-	n->electing = true;
-	sim_at(sim_between(20, 300) * 1000, EV_ELECT, n->id, n->life, 0);
-}
-
 /* False: the process died of it. */
 static bool store(struct sim_node *n, const struct zab_out *out)
 {
@@ -317,7 +306,8 @@ static void arm_timer(struct sim_node *n, uint64_t deadline_ms)
 
 	if (deadline_ms == UINT64_MAX)
 		return;
-	at = sim.now_us + (deadline_ms > now_ms(n) ? (deadline_ms - now_ms(n)) * 1000 : 0);
+	at = sim.now_us +
+	     (deadline_ms > sim_node_now_ms(n) ? (deadline_ms - sim_node_now_ms(n)) * 1000 : 0);
 	if (n->timer_us && n->timer_us <= at)
 		return;
 	n->timer_us = at;
@@ -362,11 +352,13 @@ static void perform(struct sim_node *n, const struct zab_out *out, const struct 
 	if (out->why)
 		sim_check_why(n, out->why);
 	publish(n, out->commit_zxid);
-	if (out->flags & ZAB_OUT_SERVE)
+	if (out->flags & ZAB_OUT_SERVE) {
 		sim_check_serving(n);
+		sim_vote_serving(n);
+	}
 	if ((out->flags & ZAB_OUT_ROLE) && n->zab.role == ZAB_LOOKING) {
 		close_all(n);
-		look(n);
+		sim_vote_look(n);
 	}
 	if (out->flags & ZAB_OUT_CONNECT) {
 		n->tries = 0;
@@ -382,7 +374,7 @@ static void step(struct sim_node *n, struct zab_event *e, const struct sim_messa
 	struct zab_out out;
 	int err;
 
-	e->now_ms = now_ms(n);
+	e->now_ms = sim_node_now_ms(n);
 	err = zab_step(&n->zab, e, &out);
 	sim.result.events++;
 	if (sim.trace) {
@@ -466,6 +458,12 @@ void sim_node_receive(struct sim_node *n, int c, const struct sim_message *m)
 		deliver(n, c, m);
 }
 
+void sim_node_elected(struct sim_node *n, int64_t sid)
+{
+	sim.result.elections++;
+	step(n, &(struct zab_event){.type = ZAB_ELECTED, .sid = sid}, NULL, 0);
+}
+
 void sim_node_write(struct sim_node *n, uint64_t value)
 {
 	struct zab_event e = {.type = ZAB_SUBMIT};
@@ -495,65 +493,6 @@ void sim_node_sync(struct sim_node *n)
 		? (uint64_t)leader->zab.last_zxid
 		: 0;
 	send_packet(n, n->conn, QUORUM_REQUEST, -1, 0);
-}
-
-/* --- election ---------------------------------------------------------------------------- */
-
-static bool reaches(const struct sim_node *n, const struct sim_node *to)
-{
-	return to->up && to->paused_until_us <= sim.now_us && sim_net_open(n->id, to->id) &&
-	       sim_net_open(to->id, n->id);
-}
-
-static bool is_better(const struct sim_node *a, const struct sim_node *b)
-{
-	struct zab_vote x = zab_vote(&a->zab), y = zab_vote(&b->zab);
-
-	if (x.epoch != y.epoch)
-		return x.epoch > y.epoch;
-	return x.zxid != y.zxid ? x.zxid > y.zxid : a->id > b->id;
-}
-
-/* Whom the election would name: an index; -1: nobody yet. */
-static int elect(const struct sim_node *n)
-{
-	const struct sim_node *best = NULL;
-	int voters = 0;
-
-	for (int i = 0; i < sim.n_voters; i++) {
-		const struct sim_node *to = &sim.node[i];
-
-		if (!reaches(n, to))
-			continue;
-		voters += zab_vote(&to->zab).zxid >= 0;
-		if (to->zab.role == ZAB_LEADING && i != n->id && sim_chance(80))
-			return i;
-		if (to->zab.role == ZAB_LOOKING && zab_vote(&to->zab).zxid >= 0 &&
-		    (zab_drained(&to->zab) || BUG(VOTE_BEFORE_DRAINED)) && !to->disk.full &&
-		    (!best || is_better(to, best)))
-			best = to;
-	}
-	return best && voters > sim.n_voters / 2 ? best->id : -1;
-}
-
-static void hold_election(struct sim_node *n)
-{
-	int to;
-
-	n->electing = false;
-	if (n->zab.role != ZAB_LOOKING)
-		return;
-	to = n->disk.full ? -1 : elect(n);
-	if (sim.now_us < sim.calm_us && sim_chance(sim.wrong_hint_percent)) {
-		to = (int)sim_below((uint64_t)sim.n_voters);
-		sim_fired(SIM_WRONG_HINT);
-	}
-	if (to >= 0 && !n->disk.full) {
-		sim.result.elections++;
-		step(n, &(struct zab_event){.type = ZAB_ELECTED, .sid = to + 1}, NULL, 0);
-	}
-	if (n->up && n->zab.role == ZAB_LOOKING)
-		look(n);
 }
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -604,7 +543,7 @@ void sim_node_boot(struct sim_node *n)
 	n->conn = -1;
 	memset(n->peer_conn, -1, sizeof(n->peer_conn));
 	n->paused_until_us = n->timer_us = 0;
-	n->snap_pending = n->snapshotting = n->electing = false;
+	n->snap_pending = n->snapshotting = false;
 	n->armed_before_store = n->armed_after_store = false;
 	n->n_syncs = 0;
 	n->state = n->disk.snap[0];
@@ -613,7 +552,8 @@ void sim_node_boot(struct sim_node *n)
 	zab_init(&n->zab, &options);
 	step(n, &(struct zab_event){.type = ZAB_START, .start = &start}, NULL, 0);
 	CHECK(n->zab.started);
-	look(n);
+	sim_vote_boot(n);
+	sim_vote_look(n);
 }
 
 void sim_node_crash(struct sim_node *n, bool power)
@@ -659,9 +599,6 @@ void sim_node_event(struct sim_node *n, int kind, uint64_t arg)
 	case EV_SNAPSHOT_DONE:
 		snapshot_done(n);
 		return;
-	case EV_ELECT:
-		hold_election(n);
-		return;
 	case EV_DIAL:
 		if (n->zab.phase == ZAB_CONNECT)
 			sim_net_dial(n->id, (int)n->zab.leader_sid - 1);
@@ -674,6 +611,6 @@ void sim_node_event(struct sim_node *n, int kind, uint64_t arg)
 		start_sync(n);
 		return;
 	default:
-		CHECK(!"an event of a member");
+		sim_vote_event(n, kind, arg);
 	}
 }

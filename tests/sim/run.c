@@ -353,7 +353,10 @@ static void arrange(uint64_t seed)
 	sim.write_gap_us = (unsigned)sim_between(1000, 16000);
 	sim.fault_gap_ms = (unsigned)sim_between(60, 900);
 	sim.sync_us = (unsigned)sim_between(200, sim_chance(50) ? 3000 : 40000);
-	sim.wrong_hint_percent = sim_chance(50) ? 12 : 0;
+	sim.real_election = sim_chance(60);
+	sim.snapshot_every = sim_between(10, sim_chance(50) ? 60 : 2000);
+	sim.vote_ms = (uint32_t)sim_between(20, 200);
+	sim.wrong_hint_percent = !sim.real_election && sim_chance(70) ? 12 : 0;
 	sim.calm_us = sim_between(3000, 12000) * 1000;
 	sim.end_us = sim.calm_us + 20000000;
 	for (int i = 0; i < sim.n_nodes; i++)
@@ -363,6 +366,7 @@ static void arrange(uint64_t seed)
 	heap_n = 0;
 	numbers = 0;
 	sim_net_reset();
+	sim_vote_reset();
 	sim_check_reset();
 	for (int i = 0; i < sim.n_nodes; i++) {
 		sim_node_init(&sim.node[i], i, i >= sim.n_voters);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "quorum/bug.h"
+#include "quorum/election.h"
 #include "quorum/zab.h"
 
 enum { SIM_NODES_MAX = 9, SIM_CONNS_MAX = 256, SIM_LINE_MAX = 2048 };
@@ -38,6 +39,8 @@ enum { SIM_NODES_MAX = 9, SIM_CONNS_MAX = 256, SIM_LINE_MAX = 2048 };
 	X(SLOW_DISK, "syncs slow for a while")                                                     \
 	X(SYNC_ERROR, "a sync failed")                                                             \
 	X(DISK_FULL, "a disk was full for a while")                                                \
+	X(LOST_VOTE, "a notification was lost")                                                    \
+	X(DOUBLE_VOTE, "a notification came twice")                                                \
 	X(WRONG_HINT, "an election named an arbitrary leader")
 
 enum sim_fault {
@@ -166,7 +169,10 @@ struct sim_node {
 	struct sim_disk disk;
 	struct sim_state state;    /* published */
 	struct sim_state snapshot; /* is being written */
-	bool snapshotting, electing;
+	bool snapshotting;
+	bool electing; /* an event EV_ELECT is queued */
+	struct fle fle;
+	uint64_t vote_us; /* when the earliest EV_VOTE_TIMER is due; 0: none */
 	int64_t promised; /* the greatest epoch, in any life */
 	uint64_t shown;   /* count of what was published in any life */
 	int conn;         /* learner: to the leader; -1 */
@@ -190,12 +196,25 @@ bool sim_node_serves(const struct sim_node *n);
 void sim_node_write(struct sim_node *n, uint64_t value);
 void sim_node_sync(struct sim_node *n);
 void sim_node_event(struct sim_node *n, int kind, uint64_t arg);
+/* The election names sid; still LOOKING afterwards: it has to go on. */
+void sim_node_elected(struct sim_node *n, int64_t sid);
+uint64_t sim_node_now_ms(const struct sim_node *n);
 /* net.c tells */
 void sim_node_connected(struct sim_node *n, int c, bool as_leader);
 bool sim_node_listens(const struct sim_node *n);
 void sim_node_no_connection(struct sim_node *n);
 void sim_node_lost(struct sim_node *n, int c);
 void sim_node_receive(struct sim_node *n, int c, const struct sim_message *m);
+
+/* --- vote.c: the election, real or a stand-in, and its messages --------------------------------
+ */
+
+void sim_vote_reset(void);
+void sim_vote_boot(struct sim_node *n);
+/* n is LOOKING; it votes as soon as its log is drained. */
+void sim_vote_look(struct sim_node *n);
+void sim_vote_serving(struct sim_node *n);
+void sim_vote_event(struct sim_node *n, int kind, uint64_t arg);
 
 /* --- check.c: one truth that all members must agree with -------------------------------------- */
 
@@ -240,8 +259,11 @@ struct sim {
 	uint64_t now_us, end_us, calm_us; /* no faults after calm_us */
 	int n_nodes, n_voters;
 	uint32_t tick_ms;
-	bool strict; /* check claims where they are made, not only what comes of them */
+	bool real_election;
+	uint32_t vote_ms; /* the real one's waits */
+	bool strict;      /* check claims where they are made, not only what comes of them */
 	unsigned wrong_hint_percent, write_gap_us, fault_gap_ms, sync_us;
+	uint64_t snapshot_every; /* transactions */
 	struct sim_node node[SIM_NODES_MAX];
 	struct quorum_config config;
 	struct sim_result result;
