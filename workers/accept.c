@@ -23,7 +23,7 @@
 #include "workers/conn.h"
 #include "workers/worker.h"
 
-enum { ACCEPTS_PER_TURN = 32, PROBES = 16, LEAD = 4 };
+enum { ACCEPTS_PER_TURN = 32, PROBES = 16, LEAD = 4, SHED_TELL_MS = 1000 };
 
 #define GET(a_)     atomic_load_explicit(&(a_), memory_order_relaxed)
 #define SET(a_, v_) atomic_store_explicit(&(a_), v_, memory_order_relaxed)
@@ -232,6 +232,9 @@ static void shed(struct worker *w, int listen_fd)
 	if (fd >= 0)
 		reject(w, fd);
 	w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (w->now_ms < w->shed_told_ms)
+		return;
+	w->shed_told_ms = w->now_ms + SHED_TELL_MS;
 	LOG_W("connections=%lld no descriptor is left, refusing clients",
 	      (long long)w->count.connections);
 }

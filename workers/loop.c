@@ -314,7 +314,8 @@ static int sleep_ms(const struct worker *w)
 		return 10;
 	if (!wrk_list_empty(&w->paused))
 		return 10;
-	return w->listening && wrk_list_empty(&w->timed) ? 1000 : WRK_TICK_MS;
+	/* The writer takes a worker that makes no turn for a stopped one (AWAY_MS in its loop). */
+	return w->listening && wrk_list_empty(&w->timed) ? WRK_IDLE_MS : WRK_TICK_MS;
 }
 
 static int wait_for_work(struct worker *w, struct epoll_event *events)

@@ -34,6 +34,7 @@ enum {
 	WRK_STALL_MS = 10000,        /* a client that takes no byte for so long is closed */
 	WRK_CLOSE_MS = 2000,         /* last words are sent for so long */
 	WRK_TICK_MS = 200,           /* timers are looked at so often */
+	WRK_IDLE_MS = 500,           /* a turn is made so often, whatever happens */
 };
 
 /* What epoll says is ready: a connection's place, or one of these. */
@@ -81,7 +82,7 @@ struct worker {
 
 	int epoll, spare_fd;
 	bool listening; /* listeners are in the epoll set */
-	uint64_t listen_again_ms, tick_ms;
+	uint64_t listen_again_ms, tick_ms, shed_told_ms;
 	uint32_t reads; /* answered in this turn */
 	struct wrk_counters count;
 	struct hash_key key;
