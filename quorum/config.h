@@ -23,7 +23,9 @@
  * (struct quorum_acks).
  *
  * Narrower than Apache's servers, each is an error here: ids below 0 or the one that anonymous
- * observers send; the same key twice; backslash escapes; a weight or group of no member.
+ * observers send; the same key twice; backslash escapes; a weight or group of no member. Compared
+ * with 3.8.0 on 3,000 random texts: no other difference. What only a start refuses (a single
+ * participant with observers, one's own id missing) is the caller's to check.
  *
  * Pure; memory is the caller's, and bounded: 255 members, QUORUM_NAMES_SIZE bytes of host names.
  * A configuration is plain data without pointers: assignment copies it. Trust: text may be

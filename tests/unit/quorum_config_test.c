@@ -287,6 +287,12 @@ TEST_F(quorum_config, hierarchical_wins_groups, struct fx, up, down)
 	EXPECT_TRUE(!IS_QUORUM(&f->a, 1, 2, 4));
 	EXPECT_I(quorum_config_weight(&f->a, 3), ==, 5);
 	EXPECT_I(quorum_config_weight(&f->a, 4), ==, 0);
+	REQUIRE(EXPECT_I(parse(f, &f->a,
+			       "server.1=a:1:2\nserver.4=a:1:2\nweight.4=0\n"
+			       "group.1=1\ngroup.2=4"),
+			 ==, 0));
+	EXPECT_TRUE(IS_QUORUM(&f->a, 1));
+	EXPECT_TRUE(!IS_QUORUM(&f->a, 4));
 }
 
 /* QuorumHierarchical.computeGroupWeight: an observer's weight counts, its vote does not. */
