@@ -5,8 +5,9 @@
  * durable_zxid and wakes the loop. What arrived meanwhile is the next batch: there is no timer.
  *
  * Runs in: writer; give, commit, busy, durable and stop in the loop, the rest in the thread. Who
- * appends or seals holds the batch, or the lock while there is none. Ordering: job is handed over by release and acquire; so is
- * durable_zxid, whose release comes after the batch is on stable storage (V1).
+ * appends or seals holds the batch, or the lock while there is none. Ordering: job is handed over
+ * by release and acquire; so is durable_zxid, whose release comes after the batch is on stable
+ * storage (V1).
  *
  * Death: an append that fails leaves the disk unknown: one line, and the process ends with status
  * 10; its successor recovers from the log. The one exception is a full disk (-ENOSPC: nothing was

@@ -275,7 +275,7 @@ static bool take(struct wtr_loop *l)
 
 static bool rings_are_empty(const struct wtr_loop *l);
 
-/* To the log thread; or, as nobody wants anything of us until it is durable, to the disk at once. */
+/* To the log thread; or to the disk at once, if nobody wants anything of us before that. */
 static bool hand_over(struct wtr_loop *l)
 {
 	struct wtr_batch *b;

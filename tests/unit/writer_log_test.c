@@ -84,8 +84,7 @@ TEST_F(writer_log, loop_and_thread_append_by_turns, struct wtr_log_fx, log_up, l
 	EXPECT_TRUE(!kept.wrong);
 }
 
-TEST_F(writer_log, full_disk_is_left_to_the_thread_and_nothing_is_durable, struct wtr_log_fx, log_up,
-       log_down)
+TEST_F(writer_log, full_disk_is_left_to_the_thread, struct wtr_log_fx, log_up, log_down)
 {
 	struct wtr_batch *b = batch(0);
 	int64_t last = 0;
