@@ -34,7 +34,7 @@ struct conf {
 	bool force_sync;           /* forceSync, true */
 	uint32_t snap_count;       /* snapCount, 100000 */
 	uint64_t snap_size_limit;  /* bytes of log between snapshots, snapSizeLimitInKb; 0 = off */
-	uint64_t segment_size;     /* bytes, preAllocSize (64 MiB) */
+	uint64_t segment_size;     /* bytes, preAllocSize (16 MiB) */
 	uint32_t purge_interval_h; /* autopurge.purgeInterval, 0 = off */
 	uint32_t purge_retain;     /* autopurge.snapRetainCount, at least 3 */
 	uint32_t fsync_warn_ms;    /* fsync.warningthresholdms, 1000 */

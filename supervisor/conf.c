@@ -347,7 +347,7 @@ static void set_defaults(struct conf *c, const char *file)
 	    .force_sync = true,
 	    .snap_count = 100000,
 	    .snap_size_limit = (uint64_t)4194304 << 10,
-	    .segment_size = 64 << 20,
+	    .segment_size = 16 << 20,
 	    .purge_retain = 3,
 	    .fsync_warn_ms = 1000,
 	    .digest_enabled = true,

@@ -77,27 +77,35 @@ static void purge(struct wtr_helper *p, uint64_t now_ms)
 					  memory_order_relaxed);
 }
 
+/* Sleep so long, unless stopped. */
+static void pause_ms(struct wtr_helper *p, long ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += ms * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&p->lock);
+	if (!atomic_load(&p->stop))
+		pthread_cond_timedwait(&p->wake, &p->lock, &until);
+	pthread_mutex_unlock(&p->lock);
+}
+
 static void *run(void *arg)
 {
 	struct wtr_helper *p = arg;
 
 	(void)setpriority(PRIO_PROCESS, 0, 0); /* of a thread: its own */
+	pause_ms(p, WTR_HELPER_START_MS);
 	while (!atomic_load(&p->stop)) {
 		uint64_t now_ms = clock_mono_ms();
-		struct timespec until;
 
 		shm_tree_prepare_memory(p->tree);
 		prepare_log(p);
 		purge(p, now_ms);
 		measure(p, now_ms);
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += WTR_HELPER_MS * 1000000;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		pthread_mutex_lock(&p->lock);
-		if (!atomic_load(&p->stop))
-			pthread_cond_timedwait(&p->wake, &p->lock, &until);
-		pthread_mutex_unlock(&p->lock);
+		pause_ms(p, WTR_HELPER_MS);
 	}
 	return NULL;
 }

@@ -15,7 +15,8 @@
 #include "shm/tree.h"
 #include "storage/log.h"
 
-enum { WTR_HELPER_MS = 200, WTR_MEASURE_MS = 5000 };
+/* At the start the first writes after a recovery have the disk for themselves. */
+enum { WTR_HELPER_MS = 200, WTR_HELPER_START_MS = 100, WTR_MEASURE_MS = 5000 };
 
 struct wtr_helper {
 	const struct shm_heritage *heritage;

@@ -102,7 +102,7 @@ TEST_F(sup_conf, defaults_are_zookeepers, struct conf_fx, conf_up, conf_down)
 	EXPECT_I(f->c.max_buffer, ==, 1048575);
 	EXPECT_I(f->c.max_buffer_extra, ==, 1048575);
 	EXPECT_I(f->c.listen_backlog, ==, -1);
-	EXPECT_U(f->c.segment_size, ==, 64 << 20);
+	EXPECT_U(f->c.segment_size, ==, 16 << 20);
 	EXPECT_TRUE(f->c.force_sync && f->c.digest_enabled && f->c.close_session_txn);
 	EXPECT_TRUE(!f->c.skip_acl && !f->c.extended_types && !f->c.enforce_quota);
 	EXPECT_STR(f->c.worker_user, "nobody");
