@@ -19,8 +19,8 @@
  * so that they are published before anything later is logged; a sync, and the DOWN_CLOSE of an
  * expired session, wait for what was submitted before them.
  *
- * Bounds: WTR_BATCHES batches of WTR_BATCH_BYTES and WTR_BATCH_TXNS (plus one transaction); when
- * they are full wtr_core_ready() is false and requests stay in the up rings. `out` is bounded by
+ * Bounds: WTR_BATCHES batches of WTR_BATCH_BYTES and WTR_BATCH_TXNS (plus one transaction), and
+ * WTR_LATER_MAX answers that wait; when they are full wtr_core_ready() is false and requests stay in the up rings. `out` is bounded by
  * the caller, who applies no more while it is long.
  */
 #pragma once
@@ -39,13 +39,15 @@
 #include "writer/report.h"
 
 #ifdef FUZZING
-enum { WTR_BATCHES = 4, WTR_BATCH_BYTES = 1 << 10, WTR_BATCH_TXNS = 8, WTR_OUT_BYTES = 256 };
+enum { WTR_BATCHES = 4, WTR_BATCH_BYTES = 1 << 10, WTR_BATCH_TXNS = 8, WTR_OUT_BYTES = 256,
+       WTR_LATER_MAX = 16 };
 #else
 enum {
 	WTR_BATCHES = 4,
 	WTR_BATCH_BYTES = 1 << 20,
 	WTR_BATCH_TXNS = 8192,
 	WTR_OUT_BYTES = 1 << 20, /* apply pauses when `out` is longer */
+	WTR_LATER_MAX = 1 << 16, /* syncs, most of all, that wait for what was submitted before */
 };
 #endif
 

@@ -301,8 +301,11 @@ static void bound_holder(struct wtr_loop *l, uint64_t min)
 	bool waits = !wtr_core_has_memory(&l->core);
 	int holder;
 
-	if (!waits && (shm_tree_retired_bytes(l->tree) < l->heritage->conf->heap_max / HOLD_SHARE ||
-		       min != l->held_min)) {
+	/* Readers that have seen everything hold nothing: what is left is ours to free. */
+	if (min > l->tx.head ||
+	    (!waits &&
+	     (shm_tree_retired_bytes(l->tree) < l->heritage->conf->heap_max / HOLD_SHARE ||
+	      min != l->held_min))) {
 		l->held_min = min;
 		l->held_ms = 0;
 		return;

@@ -3,7 +3,8 @@
 bool wtr_core_ready(const struct wtr_core *c)
 {
 	return c->fill && c->fill->len < WTR_BATCH_BYTES && c->fill->n < WTR_BATCH_TXNS &&
-	       zab_has_room(&c->zab, 1) && wtr_core_has_memory(c);
+	       c->later_head - c->later_tail < WTR_LATER_MAX && zab_has_room(&c->zab, 1) &&
+	       wtr_core_has_memory(c);
 }
 
 bool wtr_core_has_memory(const struct wtr_core *c)
