@@ -9,12 +9,13 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "jute/codes.h"
 #include "storage/file.h"
-#include "storage/importsnap.h"
+#include "storage/gunzip.h"
 #include "storage/segment.h"
+#include "storage/zksnap.h"
 
-enum { ZKLG = 0x5a4b4c47, LOG_VERSION = 2, LOG_HEAD_BYTES = 16, ERROR_TXN = -1 };
-enum { RECORD_HEAD_BYTES = 12, TYPE_AT = 28, END_OF_RECORD = 0x42 };
+enum { TYPE_AT = 28, PIECE_BYTES = 1 << 20 };
 
 /* In which form a snapshot may be there. */
 static const char *const suffixes[] = {"", ".gz", ".snappy"};
@@ -98,55 +99,108 @@ static int read_file(const struct sto_fs *fs, int dir, const char *name, struct 
 	return 0;
 }
 
-/* Replace what was read by what it holds. */
-static int unpack(int form, struct bytes *b, const char **what)
+/* The whole of what is packed, at once. */
+static int feed_packed(struct import *im, const char *name, int form, struct sto_zk_reader *r)
 {
-	struct bytes plain;
+	struct bytes packed, plain = {0};
+	size_t used;
 	int err;
 
 	if (form == SNAPPY)
-		*what = "snappy is not read here; let ZooKeeper write one with "
-			"snapshot.compression.method=gz";
+		r->what = "snappy is not read here; let ZooKeeper write one with "
+			  "snapshot.compression.method=gz";
 	if (form == SNAPPY)
 		return -EBADMSG;
-	err = sto_gunzip(b->data, b->n, &plain.data, &plain.n);
+	err = read_file(im->fs, im->snap_dir, name, &packed);
+	if (err)
+		return err;
+	err = sto_gunzip(packed.data, packed.n, &plain.data, &plain.n);
+	free(packed.data);
 	if (err) {
-		*what = "it can't be decompressed";
+		r->what = "it can't be decompressed";
 		return err;
 	}
-	free(b->data);
-	*b = plain;
-	return 0;
+	err = sto_zk_read(r, plain.data, plain.n, &used);
+	if (!err)
+		err = sto_zk_read_end(r, plain.n - used);
+	free(plain.data);
+	return err;
+}
+
+/* Piece by piece; what is too long for the buffer makes it grow, but only once it was full. */
+static int feed_pieces(struct import *im, int fd, struct sto_zk_reader *r)
+{
+	struct bytes b = {malloc(PIECE_BYTES), 0};
+	size_t cap = PIECE_BYTES, used;
+	uint64_t at = 0;
+	int err = b.data ? 0 : -ENOMEM;
+
+	while (!err) {
+		ssize_t got = sto_read(im->fs, fd, b.data + b.n, cap - b.n, at);
+
+		if (got <= 0) {
+			err = got ? (int)got : sto_zk_read_end(r, b.n);
+			break;
+		}
+		at += (uint64_t)got;
+		b.n += (size_t)got;
+		err = sto_zk_read(r, b.data, b.n, &used);
+		b.n -= used;
+		memmove(b.data, b.data + used, b.n);
+		if (!err && b.n == cap) {
+			uint8_t *more = realloc(b.data, cap *= 2);
+
+			b.data = more ? more : b.data;
+			err = more ? 0 : -ENOMEM;
+		}
+	}
+	free(b.data);
+	return err;
+}
+
+static int feed(struct import *im, const char *name, int form, struct sto_zk_reader *r)
+{
+	int fd, err;
+
+	if (form != PLAIN)
+		return feed_packed(im, name, form, r);
+	fd = im->fs->open(im->fs->self, im->snap_dir, name, O_RDONLY, 0);
+	if (fd < 0)
+		return fd;
+	err = feed_pieces(im, fd, r);
+	im->fs->close(im->fs->self, fd);
+	return err;
 }
 
 /* Checked to its end before the sink sees any of it. */
 static int load_snapshot(struct import *im, int64_t zxid, int form, int *sunk)
 {
-	struct sto_snap_head head = {.zxid = zxid};
 	const struct sto_sink *sink = im->sink;
 	char name[STO_NAME_MAX], text[STO_WHY_MAX];
-	const char *what = NULL;
-	struct bytes b;
+	struct sto_zk_reader check, load;
 	int err;
 
 	*sunk = 0;
 	snprintf(name, sizeof(name), "snapshot.%" PRIx64 "%s", (uint64_t)zxid, suffixes[form]);
-	err = read_file(im->fs, im->snap_dir, name, &b);
-	if (!err && form != PLAIN)
-		err = unpack(form, &b, &what);
+	sto_zk_reader_file(&check, NULL, zxid);
+	sto_zk_reader_file(&load, sink, zxid);
+	err = feed(im, name, form, &check);
 	if (!err)
-		err = sto_zk_snap_parse(b.data, b.n, NULL, &head, &what, sunk);
+		err = *sunk = sink->begin(sink->self, &check.head);
+	if (!err) {
+		err = feed(im, name, form, &load);
+		*sunk = load.sunk;
+	}
 	if (!err)
-		err = *sunk = sink->begin(sink->self, &head);
-	if (!err)
-		err = sto_zk_snap_parse(b.data, b.n, sink, &head, &what, sunk);
-	if (!err)
-		err = *sunk = sink->loaded(sink->self, &head);
-	free(b.data);
+		err = *sunk = sink->loaded(sink->self, &load.head);
 	if (err) {
+		const char *what = check.what ? check.what : load.what;
+
 		sto_why(text, "%s: %s", name, what ? what : strerror(-err));
 		tell(im, text);
 	}
+	sto_zk_reader_fini(&check);
+	sto_zk_reader_fini(&load);
 	return err;
 }
 
@@ -203,13 +257,13 @@ static uint32_t record_at(const struct bytes *b, size_t at)
 	size_t left = b->n - at;
 	uint32_t len;
 
-	if (left < RECORD_HEAD_BYTES + STO_ENTRY_MIN + 1 || be32_get(p))
+	if (left < ZK_LOG_ENTRY_SIZE + STO_ENTRY_MIN + 1 || be32_get(p))
 		return 0;
 	len = be32_get(p + 8);
-	if (len < STO_ENTRY_MIN || len > left - RECORD_HEAD_BYTES - 1 ||
-	    p[RECORD_HEAD_BYTES + len] != END_OF_RECORD)
+	if (len < STO_ENTRY_MIN || len > left - ZK_LOG_ENTRY_SIZE - 1 ||
+	    p[ZK_LOG_ENTRY_SIZE + len] != ZK_LOG_END)
 		return 0;
-	return sto_hash_ok(libdeflate_adler32(1, p + RECORD_HEAD_BYTES, len), be32_get(p + 4)) ? len
+	return sto_hash_ok(libdeflate_adler32(1, p + ZK_LOG_ENTRY_SIZE, len), be32_get(p + 4)) ? len
 											       : 0;
 }
 
@@ -236,7 +290,7 @@ static int replay_record(struct import *im, const uint8_t *entry, uint32_t len, 
 	int err;
 
 	/* 3.9 logs a request that it can't decode as an error with a zxid used before. */
-	if (type == ERROR_TXN && zxid == im->last)
+	if (type == ZK_OP_ERROR && zxid == im->last)
 		return 0;
 	if (zxid <= im->last)
 		return tell_log(im, -EBADMSG, "zxids go back", at);
@@ -258,20 +312,20 @@ static int replay_record(struct import *im, const uint8_t *entry, uint32_t len, 
 
 static int replay_log(struct import *im, const struct bytes *b)
 {
-	size_t at = LOG_HEAD_BYTES;
+	size_t at = ZK_LOG_HEAD_SIZE;
 	uint32_t len;
 	int err;
 
 	if (!b->n) /* the server died before it wrote anything */
 		return 0;
-	if (b->n < LOG_HEAD_BYTES || be32_get(b->data) != ZKLG ||
-	    be32_get(b->data + 4) != LOG_VERSION)
+	if (b->n < ZK_LOG_HEAD_SIZE || be32_get(b->data) != ZK_LOG_MAGIC ||
+	    be32_get(b->data + 4) != ZK_FILE_VERSION)
 		return tell_log(im, -EBADMSG, "it is no log of version 2", 0);
 	while ((len = record_at(b, at))) {
-		err = replay_record(im, b->data + at + RECORD_HEAD_BYTES, len, at);
+		err = replay_record(im, b->data + at + ZK_LOG_ENTRY_SIZE, len, at);
 		if (err)
 			return err;
-		at += RECORD_HEAD_BYTES + len + 1;
+		at += ZK_LOG_ENTRY_SIZE + len + 1;
 	}
 	im->out->log_bytes += at;
 	err = end_of_log(b, at);

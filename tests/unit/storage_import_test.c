@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "storage/import.h"
-#include "storage/importsnap.h"
+#include "storage/gunzip.h"
 #include "tests/memfs.h"
 #include "tests/storage.h"
 

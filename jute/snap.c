@@ -1,0 +1,3 @@
+#include "jute/snap.h"
+
+ZK_SNAPS(ZK_RECORD_DEFINE)
