@@ -151,3 +151,63 @@ const struct sto_fs sto_fs_posix = {
     .size = posix_size,
     .list = posix_list,
 };
+
+static int readonly_open(void *self, int dir, const char *name, int flags, mode_t mode)
+{
+	if (flags & (O_CREAT | O_TRUNC))
+		return -EROFS;
+	return posix_open(self, dir, name, (flags & ~O_ACCMODE) | O_RDONLY, mode);
+}
+
+static ssize_t readonly_pwrite(void *self, int fd, const void *buf, size_t n, off_t at)
+{
+	(void)self, (void)fd, (void)buf, (void)n, (void)at;
+	return -EROFS;
+}
+
+static int readonly_allocate(void *self, int fd, off_t at, off_t n)
+{
+	(void)self, (void)fd, (void)at, (void)n;
+	return -EROFS;
+}
+
+static int readonly_sync(void *self, int fd)
+{
+	(void)self, (void)fd;
+	return 0;
+}
+
+static int readonly_rename(void *self, int dir, const char *from, const char *to)
+{
+	(void)self, (void)dir, (void)from, (void)to;
+	return 0;
+}
+
+static int readonly_unlink(void *self, int dir, const char *name)
+{
+	(void)self, (void)dir, (void)name;
+	return 0;
+}
+
+static int readonly_truncate(void *self, int fd, off_t size)
+{
+	(void)self, (void)fd, (void)size;
+	return 0;
+}
+
+const struct sto_fs sto_fs_readonly = {
+    .open = readonly_open,
+    .close = posix_close,
+    .pread = posix_pread,
+    .pwrite = readonly_pwrite,
+    .allocate = readonly_allocate,
+    .datasync = readonly_sync,
+    .sync = readonly_sync,
+    .drop = posix_drop,
+    .ahead = posix_ahead,
+    .rename = readonly_rename,
+    .unlink = readonly_unlink,
+    .truncate = readonly_truncate,
+    .size = posix_size,
+    .list = posix_list,
+};

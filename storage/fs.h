@@ -21,8 +21,8 @@ struct sto_fs {
 	ssize_t (*pwrite)(void *self, int fd, const void *buf, size_t n, off_t at);
 	int (*allocate)(void *self, int fd, off_t at, off_t n); /* -EOPNOTSUPP is fine */
 	int (*datasync)(void *self, int fd);
-	int (*sync)(void *self, int fd); /* also of a directory */
-	int (*drop)(void *self, int fd); /* forget cached pages: what is read next is the disk's */
+	int (*sync)(void *self, int fd);  /* also of a directory */
+	int (*drop)(void *self, int fd);  /* forget cached pages: what is read next is the disk's */
 	int (*ahead)(void *self, int fd); /* begin to read all of it into the cache */
 	int (*rename)(void *self, int dir, const char *from, const char *to);
 	int (*unlink)(void *self, int dir, const char *name);
@@ -34,3 +34,8 @@ struct sto_fs {
 };
 
 extern const struct sto_fs sto_fs_posix;
+
+/* The same, but nothing changes: files are opened for reading, creating fails with -EROFS, and
+ * writing too; what would sync, rename, cut or delete says 0 and does nothing. For looking at a
+ * data directory with the code that recovers it. */
+extern const struct sto_fs sto_fs_readonly;
