@@ -1,8 +1,7 @@
 /*
  * datadir.h - the data directories belong to one server
  *
- * <dir>/paddock.lock carries an OFD lock and, for people, the supervisor's pid. The lock lasts
- * as long as any process has the descriptor: a writer that outlived its supervisor still holds it.
+ * The lock is that of base/dirlock.h; writer and snapshotter keep it, too.
  */
 #pragma once
 
