@@ -44,14 +44,18 @@ static int begin(void *self, const struct sto_snap_head *head)
 	int err;
 
 	stop_ahead(r);
-	err = shm_tree_new(&r->tree, r->gen, r->conf->heap_max);
+	if (!r->conf && r->tree)
+		shm_tree_free_private(r->tree);
+	r->tree = NULL;
+	err = r->conf ? shm_tree_new(&r->tree, r->gen, r->conf->heap_max)
+		      : shm_tree_new_private(&r->tree, 0);
 	if (err)
 		return err;
-	shm_tree_set_digest(r->tree, r->conf->digest_enabled);
+	shm_tree_set_digest(r->tree, r->apply.digests);
 	shm_tree_set_ring(r->tree, r->commit_size);
 	if (head->nodes)
 		shm_tree_presize(r->tree, head->nodes);
-	if (head->nodes >= AHEAD_NODES)
+	if (r->conf && head->nodes >= AHEAD_NODES)
 		start_ahead(r);
 	r->tail.len = 0;
 	wtr_quota_fini(&r->quota);
@@ -108,8 +112,9 @@ static int loaded(void *self, const struct sto_snap_head *head)
 		err = shm_tree_loaded(r->tree, head->zxid);
 	if (err)
 		return err;
-	if (head->digest && shm_tree_digest(r->tree) && head->digest != shm_tree_digest(r->tree) &&
-	    !r->apply.imported)
+	r->snapshot_differs = head->digest && shm_tree_digest(r->tree) &&
+			      head->digest != shm_tree_digest(r->tree) && !r->apply.imported;
+	if (r->snapshot_differs && r->conf)
 		LOG_E("snapshot zxid=0x%llx: digest is 0x%llx, was 0x%llx when written",
 		      (unsigned long long)head->zxid, (unsigned long long)shm_tree_digest(r->tree),
 		      (unsigned long long)head->digest);
@@ -130,6 +135,8 @@ static int txn(void *self, int64_t zxid, const uint8_t *entry, uint32_t len)
 	}
 	err = wtr_apply(&r->apply, entry, len);
 	if (err == -EBADMSG)
+		r->misfit = zxid;
+	if (err == -EBADMSG && r->conf)
 		LOG_E("log zxid=0x%llx type=%d does not fit the tree before it",
 		      (unsigned long long)zxid, r->apply.header.type);
 	return err;
@@ -172,6 +179,7 @@ int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, u
 	int err;
 
 	memset(r, 0, sizeof(*r));
+	r->misfit = -1;
 	r->conf = conf;
 	r->gen = gen;
 	r->limit = limit;
@@ -197,6 +205,19 @@ int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, u
 	r->tree_zxid = shm_tree_zxid(r->tree);
 	r->replayed_ms = clock_mono_ms();
 	return 0;
+}
+
+int wtr_recover_private(struct wtr_recovery *r, bool zookeepers)
+{
+	const struct sto_sink sink = {r, begin, session, node, loaded, txn};
+
+	r->misfit = -1;
+	r->limit = INT64_MAX;
+	r->apply.digests = true;
+	r->apply.imported = zookeepers;
+	if (zookeepers)
+		return sto_import(&sto_fs_readonly, r->snap_dir, r->log_dir, &sink, &r->found);
+	return sto_recover(&sto_fs_readonly, r->snap_dir, r->log_dir, false, &sink, &r->found);
 }
 
 void wtr_recovery_fini(struct wtr_recovery *r)

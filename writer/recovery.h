@@ -25,8 +25,8 @@
 enum { WTR_DIR_MAX = 4096 };
 
 struct wtr_recovery {
-	const struct conf *conf;
-	uint32_t gen; /* region to build in */
+	const struct conf *conf; /* NULL: offline, the tree is private memory */
+	uint32_t gen;            /* region to build in */
 	int64_t limit;
 	char snap_dir[WTR_DIR_MAX], log_dir[WTR_DIR_MAX];
 	struct shm_tree *tree;
@@ -34,6 +34,8 @@ struct wtr_recovery {
 	int64_t tree_zxid;   /* the tree is as of this */
 	struct sto_recovered found;
 	bool imported;
+	bool snapshot_differs; /* its digest is not the one that was written in it */
+	int64_t misfit;        /* -1, or the zxid of a transaction that does not fit the tree */
 	uint64_t loaded_ms, replayed_ms; /* monotonic: how far it was when */
 	/* Between the calls of the sink. */
 	struct wtr_apply apply;
@@ -48,6 +50,12 @@ struct wtr_recovery {
 /* limit: INT64_MAX when nothing was ever published. 0 or -errno, after a line in the log. */
 int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, uint64_t commit_size,
 		int64_t limit);
+
+/*
+ * Offline (offline.h): from r->snap_dir and r->log_dir, all else zero, into a private tree, which
+ * is the caller's also on an error. Changes no file, logs nothing. 0 or -errno.
+ */
+int wtr_recover_private(struct wtr_recovery *r, bool zookeepers);
 
 /* Frees all but the tree. */
 void wtr_recovery_fini(struct wtr_recovery *r);
