@@ -1,6 +1,6 @@
 # Paddock: one Makefile, GNU make, no configure step.
 #
-#   make            everything for this machine: the server, the benchmarks          (build/rel)
+#   make            everything for this machine: server, tools, benchmarks           (build/rel)
 #   make run        install what is missing, build, start a server on port 2181      (data/)
 #   make test       install what is missing, build, run every test; build/test-results has the counts
 #   make test-unit  the unit tests alone. T='jute_*' picks, SEED=n repeats, V=asan changes the build
@@ -24,7 +24,7 @@ RESULTS ?= $(CURDIR)/build/test-results
 export RESULTS
 Q       := $(if $(VERBOSE),,@)
 
-FOLDERS := base jute shm storage quorum writer workers supervisor
+FOLDERS := base jute shm storage quorum writer workers supervisor ctl
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 HARD    := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fno-omit-frame-pointer
 ifeq ($(origin CC),default)
@@ -54,7 +54,7 @@ LDFLAGS  = $(filter -fsanitize=% -fno-sanitize%,$(FLAGS.$(V))) -pthread -rdynami
 LIBS    := $(if $(findstring SHM_ARENA_MALLOC,$(FLAGS.$(V))),,-ljemalloc) -lurcu-common -llz4 \
 	   -lxxhash -ldeflate -lcrypto -lsystemd
 
-MAIN    := supervisor/paddockd.c
+MAIN    := supervisor/paddockd.c ctl/paddock.c
 SRC     := $(filter-out $(MAIN),$(wildcard $(FOLDERS:=/*.c)))
 OBJ     := $(SRC:%.c=$(O)/%.o)
 BASE    := $(filter $(O)/base/% $(O)/jute/%,$(OBJ))
@@ -66,9 +66,13 @@ F       ?= $(FUZZ)
 SIM     := $(wildcard tests/sim/*.c)
 PERF    := $(patsubst tests/perf/%.c,%,$(wildcard tests/perf/*.c))
 
-all: $(O)/paddockd $(BENCH:%=$(O)/%)
+PROGRAMS := $(addprefix $(O)/,$(basename $(notdir $(MAIN))))
 
-$(O)/paddockd: $(O)/$(MAIN:.c=.o) $(OBJ)
+all: $(PROGRAMS) $(BENCH:%=$(O)/%)
+
+$(O)/paddockd: $(O)/supervisor/paddockd.o $(OBJ)
+$(O)/paddock: $(O)/ctl/paddock.o $(OBJ)
+$(PROGRAMS):
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -126,8 +130,9 @@ run: deps
 	$(O)/paddockd data/zoo.cfg
 
 install: all
-	install -d $(DESTDIR)$(prefix)/sbin
+	install -d $(DESTDIR)$(prefix)/sbin $(DESTDIR)$(prefix)/bin
 	install -m 755 $(O)/paddockd $(DESTDIR)$(prefix)/sbin/paddockd
+	install -m 755 $(O)/paddock $(DESTDIR)$(prefix)/bin/paddock
 	install -d $(DESTDIR)$(prefix)/lib/systemd/system $(DESTDIR)$(prefix)/share/doc/paddock
 	sed 's|@prefix@|$(prefix)|' supervisor/paddockd.service \
 		> $(DESTDIR)$(prefix)/lib/systemd/system/paddockd.service
