@@ -383,7 +383,9 @@ static void on_info(struct zab *z, struct zab_out *out, int32_t peer, const stru
 	}
 	p->phase = ZAB_PEER_INFO;
 	p->deadline_ms = UINT64_MAX;
-	if (promised + 1 > z->epoch)
+	/* Observers and strangers raise the epoch, too, so that they can join; not to its end. */
+	if (promised + 1 > z->epoch &&
+	    (quorum_config_is_voter(z->committed, in->sid) || promised < z->epoch + ZAB_EPOCH_LEAP))
 		z->epoch = promised + 1;
 	check_discovery(z, out);
 }

@@ -113,8 +113,8 @@ static int on_snap(struct zab *z, struct zab_out *out, int64_t zxid)
 
 static int on_operation(struct zab *z, struct zab_out *out, const struct zab_packet *in)
 {
-	if (in->zxid < 0)
-		return give_up(z, out, "a negative zxid");
+	if (in->zxid < 0 || zab_epoch_of(in->zxid) > z->epoch)
+		return give_up(z, out, "a negative zxid, or of a later epoch");
 	if (z->must_sync && in->type != QUORUM_SNAP && !BUG(MUST_SYNC_VOTES))
 		return give_up(z, out, "no SNAP for a member that lost its log");
 	z->phase = ZAB_SYNC;

@@ -176,7 +176,8 @@ static int start(struct zab *z, struct zab_out *out, const struct zab_event *eve
 		z->history = *s->history;
 	else
 		zab_history_init(&z->history, s->committed_zxid);
-	if (s->committed_zxid > zab_history_last(&z->history))
+	if (s->committed_zxid > zab_history_last(&z->history) ||
+	    zab_epoch_of(zab_history_last(&z->history)) > s->accepted_epoch)
 		return -EPROTO;
 	z->started = true;
 	z->accepted_epoch = s->accepted_epoch;

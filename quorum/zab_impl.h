@@ -8,7 +8,12 @@
 #include "quorum/bug.h"
 #include "quorum/zab.h"
 
-enum { ZAB_COUNTER_MAX = 0xfffffffe, ZAB_EPOCH_MAX = INT32_MAX - 1, ZAB_REJOIN_MS = 60000 };
+enum {
+	ZAB_COUNTER_MAX = 0xfffffffe,
+	ZAB_EPOCH_MAX = INT32_MAX - 1,
+	ZAB_EPOCH_LEAP = 1 << 16,
+	ZAB_REJOIN_MS = 60000
+};
 
 static inline uint64_t zab_ticks(const struct zab *z, uint32_t n)
 {
