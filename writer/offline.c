@@ -24,7 +24,7 @@ static void tell(const struct wtr_recovery *r, struct wtr_offline *o)
 				  .misfit = r->misfit};
 	if (!r->tree)
 		return;
-	o->nodes = shm_tree_count(r->tree);
+	o->nodes = shm_tree_count(r->tree) - 1; /* ZooKeeper counts the root twice */
 	o->sessions = shm_session_count(r->tree);
 }
 
