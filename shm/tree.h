@@ -123,8 +123,8 @@ int shm_tree_initial(struct shm_tree *t);
 /* Would one node of that many bytes of path and data fit, with the reserve for deletions untouched?
  * For several: bytes of all + 1 KiB for each further one. */
 bool shm_tree_room(const struct shm_tree *t, uint64_t bytes);
-/* Would `n` changes that need no room of their own (deletions, most of all) find what they take until
- * readers have gone on? If not, only reclaiming helps. */
+/* Would `n` changes that need no room of their own (deletions, most of all) find what they take
+ * until readers have gone on? If not, only reclaiming helps. */
 bool shm_tree_room_to_shrink(const struct shm_tree *t, uint64_t n);
 /* No room any more, though a quarter of the memory is idle: only a new generation, built by a
  * restarted writer, puts it together again. */

@@ -20,8 +20,8 @@
  * expired session, wait for what was submitted before them.
  *
  * Bounds: WTR_BATCHES batches of WTR_BATCH_BYTES and WTR_BATCH_TXNS (plus one transaction), and
- * WTR_LATER_MAX answers that wait; when they are full wtr_core_ready() is false and requests stay in the up rings. `out` is bounded by
- * the caller, who applies no more while it is long.
+ * WTR_LATER_MAX answers that wait; when they are full wtr_core_ready() is false and requests stay
+ * in the up rings. `out` is bounded by the caller, who applies no more while it is long.
  */
 #pragma once
 
@@ -121,7 +121,7 @@ void wtr_core_tick(struct wtr_core *c, uint64_t now_ms, int64_t wall_ms, bool ra
 /* Is there room for one more request of any kind? Else it stays where it is. */
 bool wtr_core_ready(const struct wtr_core *c);
 
-/* Part of that: could even a deletion be applied? If not, readers hold too much of what it needs. */
+/* Part of that: could a deletion be applied? If not, readers hold too much of what it needs. */
 bool wtr_core_has_memory(const struct wtr_core *c);
 
 /*

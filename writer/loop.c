@@ -15,7 +15,7 @@ enum {
 	TAKE_MAX = 512,       /* records of one worker per turn */
 	RECLAIM_MAX = 512,    /* objects per turn */
 	STALL_MS = 500,       /* a turn that comes this much late: we did not run */
-	AWAY_MS = 1200,       /* a worker turns twice a second, asleep or not: else it does not run */
+	AWAY_MS = 1200,       /* a worker turns twice a second, else it does not run */
 	STUCK_MS = 500,       /* a full ring that nobody empties .. */
 	STUCK_TURNS = 100,    /* .. while we ran: all wait for it */
 	CRAWL_TURNS = 1000,   /* full again and again */

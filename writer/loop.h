@@ -56,7 +56,8 @@ struct wtr_loop {
 	uint64_t held_min, held_ms; /* what readers hold, and since when that is too much */
 	uint64_t stuck_ms; /* since when the ring has had no room; 0: it has */
 	uint64_t stuck_behind; /* how far behind the laggard is then */
-	unsigned held_turns, stuck_turns, crawl_turns; /* crawl: until the laggard is half a ring nearer */
+	unsigned held_turns, stuck_turns;
+	unsigned crawl_turns; /* until the laggard is half a ring nearer */
 	uint64_t turn_ms, expected_ms, nop_ms, begun_ms;
 	struct wtr_batch *at_log;
 

@@ -255,7 +255,8 @@ int main(int argc, char **argv)
 
 	log_set_role("supervisor");
 	if (argc != 2 || sup_conf_load(&c, argv[1], &texts)) {
-		fprintf(stderr, "evil_worker ZOO.CFG, with EVIL=bytes|kinds|foreign|change|flood|hold|crawl\n");
+		fprintf(stderr, "evil_worker ZOO.CFG, with "
+				"EVIL=bytes|kinds|foreign|change|flood|hold|crawl\n");
 		return 2;
 	}
 	sup_conf_fit(&c, "");
