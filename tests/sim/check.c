@@ -220,6 +220,8 @@ void sim_check_end(void)
 		if (!n->up || !sim_node_serves(n))
 			sim_fail("member %d is not in service at the end: %s %d", n->id + 1,
 				 n->up ? "role" : "down", (int)n->zab.role);
+		if (n->zab.role == ZAB_LEADING && n->zab.decided_zxid != n->zab.last_zxid)
+			sim_fail("member %d never committed its last proposals", n->id + 1);
 		if (n->state.count != n_facts)
 			sim_fail("member %d has %" PRIu64 " transactions at the end, not %" PRIu64,
 				 n->id + 1, n->state.count, n_facts);

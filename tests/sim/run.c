@@ -285,6 +285,8 @@ static void on_write(void)
 		return; /* let the last ones end */
 	if (sim.now_us > sim.calm_us + 1000000)
 		sim.write_gap_us = 100000;
+	if (sim.now_us > sim.calm_us && sim.silent_end)
+		return; /* what is under way must end without more to push it */
 	if (sim_chance(5))
 		sim_node_sync(n);
 	else if (sim_node_serves(n))
@@ -354,6 +356,7 @@ static void arrange(uint64_t seed)
 	sim.fault_gap_ms = (unsigned)sim_between(60, 900);
 	sim.sync_us = (unsigned)sim_between(200, sim_chance(50) ? 3000 : 40000);
 	sim.real_election = sim_chance(60);
+	sim.silent_end = sim_chance(30);
 	sim.snapshot_every = sim_between(10, sim_chance(50) ? 60 : 2000);
 	sim.vote_ms = (uint32_t)sim_between(20, 200);
 	sim.wrong_hint_percent = !sim.real_election && sim_chance(70) ? 12 : 0;

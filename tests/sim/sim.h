@@ -260,6 +260,7 @@ struct sim {
 	int n_nodes, n_voters;
 	uint32_t tick_ms;
 	bool real_election;
+	bool silent_end;  /* no writes after the faults */
 	uint32_t vote_ms; /* the real one's waits */
 	bool strict;      /* check claims where they are made, not only what comes of them */
 	unsigned wrong_hint_percent, write_gap_us, fault_gap_ms, sync_us;
