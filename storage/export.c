@@ -557,7 +557,10 @@ int sto_export(const struct sto_fs *from, const char *snap_dir, const char *log_
 	       const struct sto_fs *to, const char *to_dir, struct sto_exported *out)
 {
 	struct export survey = {.out = out};
-	struct export e = {.out = out, .survey = &survey, .snap = {to, -1}, .log = {to, -1}};
+	struct export e = {.out = out,
+			   .survey = &survey,
+			   .snap = {.fs = to, .fd = -1},
+			   .log = {.fs = to, .fd = -1}};
 	struct sto_sink sink = {&survey,     survey_begin,  survey_session,
 				survey_node, survey_loaded, survey_txn};
 	int err;
