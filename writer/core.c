@@ -175,8 +175,11 @@ static int apply_and_tell(struct wtr_core *c, const uint8_t *entry, uint32_t len
 	after_session_txn(c, s, &origin);
 	c->applied_zxid = h->zxid;
 	wtr_pending_applied(&c->pending, c->applied_zxid);
+	/* Whose session has moved gets no answer (client.md 12.4). */
+	if (close.session && c->apply.err)
+		wtr_core_down(c, &close, NULL, 0);
 	tell(c, &origin);
-	if (close.session)
+	if (close.session && !c->apply.err)
 		wtr_core_down(c, &close, NULL, 0);
 	if (h->type == ZK_OP_CREATE_SESSION)
 		wtr_learner_session(c, h->client_id);
