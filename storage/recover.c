@@ -157,7 +157,7 @@ static int replay_batches(struct recovery *r, struct sto_seg_reader *s)
 static int replay_segment(struct recovery *r)
 {
 	struct sto_seg_reader s;
-	int err = sto_seg_open(&s, r->fs, r->log_dir, r->segments.zxid[r->i]);
+	int err = sto_seg_open(&s, r->fs, r->log_dir, r->segments.zxid[r->i], O_RDWR);
 
 	if (err)
 		return err == -EBADMSG ? rot(r, r->i, "damaged head", 0) : err;
