@@ -48,7 +48,8 @@ static struct sto_member member_now(const struct wtr_ensemble *e)
 {
 	const struct zab *z = zab_of(e);
 
-	return (struct sto_member){z->accepted_epoch, z->current_epoch, z->must_sync};
+	return (struct sto_member){z->accepted_epoch, z->current_epoch, z->must_sync,
+				   e->core->fuzzy_zxid};
 }
 
 /* Nobody uses the log that was. */
@@ -130,6 +131,8 @@ static void install(struct wtr_ensemble *e)
 {
 	struct sto_member m = member_now(e);
 
+	/* All that Apache's leaders applied while they wrote it down came before NEWLEADER. */
+	m.fuzzy_zxid = zab_of(e)->initial_zxid;
 	rest_log(e);
 	must("staged log", sto_log_close(e->log->log));
 	(void)sto_log_close(e->kept);
@@ -799,6 +802,7 @@ int wtr_ensemble_recover(struct wtr_ensemble *e, struct wtr_recovery *r,
 
 	e->snap_dir = r->snap_dir;
 	e->log_dir = r->log_dir;
+	e->core->fuzzy_zxid = member->fuzzy_zxid;
 	if (!err)
 		err = read_history(e, snapshot);
 	if (!err)

@@ -43,12 +43,14 @@ static bool fits_readers(struct wtr_recovery *r, const struct shm_board *board, 
  * built to exactly there (V2), the rest is told through the ring. Of what the log of a member of an
  * ensemble holds behind its snapshot nobody knows whether it is committed.
  */
-static int recover(struct wtr_recovery *r, const struct shm_heritage *h)
+static int recover(struct wtr_recovery *r, const struct shm_heritage *h,
+		   const struct sto_member *member)
 {
 	bool first = !atomic_load(&h->board->gen);
 	int64_t settled = atomic_load(&h->board->settled_zxid);
 	int64_t limit = !first ? settled : h->conf->members ? 0 : INT64_MAX;
-	int err = wtr_recover(r, h->conf, h->region_gen, h->board->commit_size, limit);
+	int err = wtr_recover(r, h->conf, h->region_gen, h->board->commit_size, limit,
+			      member->fuzzy_zxid);
 
 	if (err)
 		return err == -ENOMEM ? EXIT_UNEXPECTED : EXIT_DATA;
@@ -123,7 +125,7 @@ static void publish_generation(struct wtr_loop *l, const struct wtr_recovery *r)
 static int serve(struct wtr_loop *l, struct wtr_recovery *r, struct sto_log *log, uint64_t from_ms)
 {
 	const struct shm_heritage *h = l->heritage;
-	int64_t last = r->tree_zxid > r->found.last_zxid ? r->tree_zxid : r->found.last_zxid;
+	int64_t last = l->ensemble ? zab_history_last(&l->ensemble->history) : r->tree_zxid;
 	int status;
 
 	if (l->ensemble) {
@@ -138,7 +140,7 @@ static int serve(struct wtr_loop *l, struct wtr_recovery *r, struct sto_log *log
 					.log = log,
 					.snap_dir = r->snap_dir,
 					.log_dir = r->log_dir};
-	if (wtr_log_start(&l->log, log, h, l->ensemble ? last : r->tree_zxid) ||
+	if (wtr_log_start(&l->log, log, h, last) ||
 	    wtr_helper_start(&l->helper)) {
 		log_always(LOG_ERROR, "threads can't be started");
 		return EXIT_UNEXPECTED;
@@ -213,7 +215,7 @@ int writer_main(const struct shm_heritage *h)
 	(void)setpriority(PRIO_PROCESS, 0, NICE_RECOVERING);
 	status = h->conf->members ? settle(h->conf, &member) : 0;
 	if (!status)
-		status = recover(&recovery, h);
+		status = recover(&recovery, h, &member);
 	if (status)
 		return status;
 	loop = (struct wtr_loop){.heritage = h, .board = h->board, .tree = recovery.tree};
