@@ -61,7 +61,7 @@ enum {
 	ZAB_WINDOW = 1 << 16, /* transactions submitted and not durable, or not decided */
 	ZAB_PEERS_MAX = 128,  /* connections of learners */
 	ZAB_SYNCS_MAX = 1024, /* syncs that wait for a commit */
-	ZAB_SENDS_MAX = ZAB_PEERS_MAX * 8 + ZAB_SYNCS_MAX,
+	ZAB_SENDS_MAX = ZAB_PEERS_MAX * 8 + ZAB_SYNCS_MAX * 2,
 	ZAB_ALL = -1
 };
 
