@@ -209,6 +209,15 @@ static int send_range(struct peer_job *job, const struct peer_item *item)
 	return err;
 }
 
+static int send_state(struct peer_job *job, int64_t zxid)
+{
+	int err = put_packet(job, QUORUM_SNAP, zxid, NULL, 0);
+
+	if (!err)
+		err = sto_snap_stream(job->b.fs, job->b.snap_dir, zxid, put, job);
+	return err ? disk_failed(job, "the snapshot can't be read", zxid, err) : 0;
+}
+
 static int send_item(struct peer_job *job, const struct peer_item *item)
 {
 	switch (item->kind) {
@@ -219,6 +228,7 @@ static int send_item(struct peer_job *job, const struct peer_item *item)
 	case PEER_ITEM_HISTORY:
 		return send_logged(job, QUORUM_PROPOSAL, item->first, item->last, true);
 	case PEER_ITEM_STATE:
+		return send_state(job, item->first);
 	case PEER_ITEM_CLOSE:
 		break;
 	}

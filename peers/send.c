@@ -94,6 +94,14 @@ void peer_links_put_history(struct peer_links *l, int32_t peer, int64_t after, i
 		was_put(p, peer_queue_item(&p->out, PEER_ITEM_HISTORY, 0, after, last));
 }
 
+void peer_links_put_state(struct peer_links *l, int32_t peer, int64_t zxid)
+{
+	struct peer_link *p = open_link(l, peer);
+
+	if (p)
+		was_put(p, peer_queue_item(&p->out, PEER_ITEM_STATE, 0, zxid, zxid));
+}
+
 void peer_links_close(struct peer_links *l, int32_t peer)
 {
 	struct peer_link *p = &l->link[peer];
