@@ -63,8 +63,8 @@ def possible(specs):
 class Net:
     """A switch; member n's namespace has the address 10.77.0.n, the test itself 10.77.0.254.
 
-    Call enter() first thing in main(): the program runs on in a network namespace of its own, so
-    that nothing of this is left behind, however it ends.
+    Call enter() first thing in main(): the program runs on in namespaces of its own, for networks
+    and mounts, so that nothing is left behind, however it ends.
     """
     own = "10.77.0.254"
 
@@ -77,11 +77,11 @@ class Net:
     def enter():
         if os.environ.get("E2E_NET") != "own":
             os.environ["E2E_NET"] = "own"
-            os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
+            os.execvp("unshare", ["unshare", "--net", "--mount", sys.executable, *sys.argv])
 
     @staticmethod
     def possible():
-        return subprocess.run(["unshare", "--net", "ip", "link", "add", "br0", "type", "bridge"],
+        return subprocess.run(["unshare", "--net", "--mount", "ip", "link", "add", "br0", "type", "bridge"],
                               capture_output=True, check=False).returncode == 0
 
     def run(self, n, *commands):

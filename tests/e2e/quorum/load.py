@@ -89,11 +89,13 @@ class Client(threading.Thread):
         self.conn = self.member = self.session = None
         self.pending = deque()      # (xid, Op) in the order sent
         self.watches = {}           # (path, of children): yes, for the next member
-        self.error, self.acked, self.serial, self.made, self.lost = None, 0, 0, 0, 0
+        self.error, self.acked, self.serial, self.made = None, 0, 0, 0
         self.leave = None           # "closed" or "abandoned": to end so once it is quiet
         self.heard = 0.0            # when the last request that was answered was sent
         self.idle = threading.Event()
         self.pinging, self.absent = False, []
+        self.wanders = True         # now and then leaves its member without a word
+        self.losses = []            # (member, when): it closed the connection
         self.hung = []              # (member, since, until): it did not answer
         self.versions, self.mine = {}, []
         self.passwd, self.zxid = None, 0
@@ -201,7 +203,6 @@ class Client(threading.Thread):
 
     def lose(self):
         """The connection is gone: nobody knows about what was asked."""
-        self.lost += 1
         self.conn.drop()
         for _, op in self.pending:
             op.outcome = "unknown"
@@ -324,6 +325,7 @@ class Client(threading.Thread):
             except (w.Closed, OSError) as how:
                 if isinstance(how, socket.timeout):
                     self.hung.append((self.member, self.heard, time.monotonic()))
+                self.losses.append((self.member, time.monotonic()))
                 self.lose()
                 if not self.connect():
                     return
@@ -333,7 +335,7 @@ class Client(threading.Thread):
         if self.load.quiet.is_set():
             return self.rest()
         self.idle.clear()
-        if self.rng.random() < 0.004:
+        if self.wanders and self.rng.random() < 0.004:
             raise w.Closed("leaves its member without a word")
         while len(self.pending) < DEPTH:
             for op in self.next():
@@ -455,11 +457,11 @@ class Load:
     def finish(self, seconds=60):
         """Ends it: what is wrong. Every member's tree was compared, and all ephemerals found."""
         self.rest(seconds)
+        live = {c.session.sid for c in self.clients}
         self.leave(self.doomed, ("abandoned", "closed"))
 
         def without_the_dead():
             tree = self.ensemble.compare(self.root, seconds)
-            live = {c.session.sid for c in self.clients}
             owners = {stat.ephemeralOwner for _, stat, _ in tree.values()} - {0}
             return tree if owners <= live else None
         wait_until("no ephemeral of a dead session is left", without_the_dead, seconds, 0.1)
