@@ -290,7 +290,7 @@ TEST_F(storage_member, a_prepared_segment_and_the_first_one_are_fetched_from_the
 /* What was decided and not carried out: recovery must not look at it, nor may a stage be begun. */
 TEST_F(storage_member, what_is_pending_is_seen_by_all, struct member_fx, member_up, member_down)
 {
-	struct sto_record r = {{3, 3, false}, STO_PENDING_INSTALL, 12};
+	struct sto_record r = {{3, 3, false, 0}, STO_PENDING_INSTALL, 12};
 	struct sto_member m = {0};
 
 	put_log(f, 0, 1, 20);
