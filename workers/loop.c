@@ -200,6 +200,8 @@ static void close_all(struct worker *w)
 	struct wrk_conn *c;
 
 	while ((c = wrk_conn_next(w, &place))) {
+		if (c->state != WRK_SETUP && c->state != WRK_OPEN)
+			continue; /* it has asked for nothing yet, or for a word */
 		c->attached = false;
 		wrk_queue_drop(w, c);
 		wrk_conn_close(w, c);
