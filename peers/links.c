@@ -109,10 +109,14 @@ int32_t link_open(struct peer_links *l, int32_t peer, int fd, const struct peer_
 
 /* --- receiving ------------------------------------------------------------------------------- */
 
-/* There is room behind in_end, for bytes that came rather than for those announced. */
+/*
+ * There is room behind in_end, for bytes that came rather than for those announced: twice as many,
+ * when the peer filled all there was.
+ */
 static bool make_room(struct peer_link *p)
 {
 	size_t cap = p->in_cap ? p->in_cap : LINK_IN_FIRST;
+	size_t most = p->in_need > LINK_IN_USUAL ? p->in_need : LINK_IN_USUAL;
 	uint8_t *in;
 
 	if (p->in_start) {
@@ -120,12 +124,9 @@ static bool make_room(struct peer_link *p)
 		p->in_end -= p->in_start;
 		p->in_start = 0;
 	}
-	if (p->in_cap && p->in_end == p->in_cap) {
-		size_t most = p->in_need > LINK_IN_USUAL ? p->in_need : LINK_IN_USUAL;
-
+	if (p->in_filled && p->in_cap < most)
 		cap = 2 * p->in_cap < most ? 2 * p->in_cap : most;
-		CHECK(cap > p->in_cap);
-	}
+	CHECK(p->in_end < cap); /* a packet that fills it all is whole, and was taken */
 	if (cap == p->in_cap)
 		return true;
 	in = realloc(p->in, cap);
@@ -134,19 +135,6 @@ static bool make_room(struct peer_link *p)
 	p->in = in;
 	p->in_cap = cap;
 	return true;
-}
-
-/* The peer filled the buffer: it may have more for a wider one. */
-static void widen(struct peer_link *p)
-{
-	if (p->in_start || p->in_end != p->in_cap || p->in_cap >= LINK_IN_USUAL)
-		return;
-	free(p->in);
-	p->in_cap *= 2;
-	p->in_end = 0;
-	p->in = malloc(p->in_cap);
-	if (!p->in)
-		p->in_cap = 0;
 }
 
 static void receive(struct peer_link *p)
@@ -168,6 +156,7 @@ static void receive(struct peer_link *p)
 	if (p->state != LINK_OPEN)
 		return; /* nobody wants it */
 	p->in_end += (size_t)n;
+	p->in_filled = p->in_end == p->in_cap;
 	if (p->in_end - p->in_start >= p->in_need)
 		peer_set_add(&p->links->todo, link_index(p));
 }
@@ -219,13 +208,13 @@ static void taken(struct peer_link *p)
 	if (p->in_start == p->in_end) {
 		p->in_start = 0;
 		p->in_need = QUORUM_PACKET_MIN;
-		widen(p);
 		p->in_end = 0;
 	}
 	if (!p->in_end && p->in_cap > LINK_IN_USUAL) {
 		free(p->in);
 		p->in = NULL;
 		p->in_cap = 0;
+		p->in_filled = false;
 	}
 	p->paused = false;
 	link_watch(p);
@@ -307,6 +296,7 @@ void peer_links_receive_state(struct peer_links *l, int64_t zxid)
 			     &(struct peer_received){p->in, p->in_cap, p->in_start, p->in_end});
 	p->in = NULL;
 	p->in_cap = p->in_start = p->in_end = 0;
+	p->in_filled = false;
 	if (!p->receiver)
 		link_break(p, "no thread to receive a state");
 	link_watch(p);
@@ -338,6 +328,7 @@ static void receiver_ended(struct peer_link *p)
 		p->in_cap = got.in_cap;
 		p->in_start = got.in_start;
 		p->in_end = got.in_end;
+		p->in_filled = got.in_end == got.in_cap;
 		p->in_need = QUORUM_PACKET_MIN;
 		p->staged = true;
 		peer_set_add(&p->links->todo, link_index(p));

@@ -75,8 +75,8 @@ void peer_links_dial(struct peer_links *l, const struct quorum_config *c,
 
 /*
  * Close all connections and the listening sockets, forget what was put and received. Threads are
- * told to end, and are waited for: some milliseconds, or one sync of at most 32 MiB. Nothing that
- * was being staged stays. Nobody is told LOST.
+ * told to end, and are waited for: some milliseconds, or one sync of at most 32 MiB. A state that
+ * was not whole is no longer staged. Nobody is told LOST.
  */
 void peer_links_reset(struct peer_links *l);
 

@@ -49,6 +49,7 @@ struct peer_link {
 	bool held;        /* by the caller */
 	bool paused;      /* nobody takes what was received */
 	bool blocked;     /* the socket takes nothing more */
+	bool in_filled;   /* by the last recv(): there may be more */
 	bool staged;      /* STATE is to be told */
 	const char *why;
 	struct peer_queue out;
