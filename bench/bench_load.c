@@ -16,7 +16,7 @@
 #include "bench/load.h"
 
 static const char usage_text[] =
-    "usage: bench_load [options] HOST:PORT\n"
+    "usage: bench_load [options] HOST:PORT[,HOST:PORT..]\n"
     "  --mode MODE       mix (default), load, watch, sessions, idle\n"
     "  --conns N         connections (64); watch: one of them sets, the others watch\n"
     "  --depth N         requests in flight per connection (1)\n"

@@ -28,21 +28,41 @@ enum {
 
 static const struct bench_handler no_handler;
 
-static int resolve(struct sockaddr_in *addr, const char *host_port)
+/* len bytes of host:port */
+static int resolve(struct sockaddr_in *addr, const char *host_port, size_t len)
 {
 	const struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
 	struct addrinfo *found;
 	char host[256];
-	const char *colon = strrchr(host_port, ':');
+	char *colon;
 
-	if (colon == NULL || (size_t)(colon - host_port) >= sizeof(host))
+	if (len >= sizeof(host))
 		return -EINVAL;
-	memcpy(host, host_port, (size_t)(colon - host_port));
-	host[colon - host_port] = '\0';
+	memcpy(host, host_port, len);
+	host[len] = '\0';
+	colon = strrchr(host, ':');
+	if (colon == NULL)
+		return -EINVAL;
+	*colon = '\0';
 	if (getaddrinfo(host, colon + 1, &hints, &found) != 0)
 		return -EADDRNOTAVAIL;
 	memcpy(addr, found->ai_addr, sizeof(*addr));
 	freeaddrinfo(found);
+	return 0;
+}
+
+static int resolve_all(struct bench_loop *l, const char *hosts)
+{
+	for (const char *at = hosts; at != NULL; at = strchr(at, ',')) {
+		int rc;
+
+		if (l->n_addrs == BENCH_ADDRS_MAX)
+			return -E2BIG;
+		at += *at == ',';
+		rc = resolve(&l->addrs[l->n_addrs++], at, strcspn(at, ","));
+		if (rc < 0)
+			return rc;
+	}
 	return 0;
 }
 
@@ -52,13 +72,13 @@ static void *need(void *p)
 	return p;
 }
 
-int bench_loop_init(struct bench_loop *l, const char *host_port, uint32_t n_conns, uint32_t depth,
+int bench_loop_init(struct bench_loop *l, const char *hosts, uint32_t n_conns, uint32_t depth,
 		    uint32_t timeout_ms)
 {
 	int rc;
 
 	memset(l, 0, sizeof(*l));
-	rc = resolve(&l->addr, host_port);
+	rc = resolve_all(l, hosts);
 	if (rc < 0)
 		return rc;
 	l->epfd = epoll_create1(EPOLL_CLOEXEC);
@@ -181,6 +201,7 @@ static void put_connect_request(struct bench_loop *l, struct bench_conn *c)
 
 static void begin_open(struct bench_loop *l, struct bench_conn *c)
 {
+	const struct sockaddr_in *addr = &l->addrs[c->index % l->n_addrs];
 	const int on = 1;
 
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -189,7 +210,7 @@ static void begin_open(struct bench_loop *l, struct bench_conn *c)
 	c->connect_ns = l->now_ns;
 	set_state(l, c, BENCH_HANDSHAKE);
 	watch_fd(l, c, EPOLL_CTL_ADD, true);
-	if (connect(c->fd, (struct sockaddr *)&l->addr, sizeof(l->addr)) < 0 &&
+	if (connect(c->fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 &&
 	    errno != EINPROGRESS) {
 		fail(l, c);
 		return;

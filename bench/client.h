@@ -21,6 +21,7 @@
 
 enum {
 	BENCH_FRAME_MAX = 16 * 1024 * 1024, /* bytes of a reply; a larger one is an error */
+	BENCH_ADDRS_MAX = 16,               /* servers that connections are spread over */
 	BENCH_OPENING_MAX = 32,             /* handshakes at once: Apache's backlog is 50 */
 	BENCH_HEADER_LEN = 16,              /* ReplyHeader: xid, zxid, err */
 	BENCH_STAT_LEN = 68,
@@ -98,7 +99,8 @@ struct bench_handler {
 
 struct bench_loop {
 	int epfd;
-	struct sockaddr_in addr;
+	struct sockaddr_in addrs[BENCH_ADDRS_MAX]; /* connection i: address i modulo n_addrs */
+	uint32_t n_addrs;
 	uint32_t timeout_ms; /* session timeout to ask for */
 	uint32_t depth;      /* requests in flight per connection at most */
 	struct bench_conn *conns;
@@ -119,10 +121,10 @@ struct bench_loop {
 };
 
 /*
- * Prepare n_conns closed connections to host:port (IPv4 address or name). depth: see above.
- * 0 or a negative errno.
+ * Prepare n_conns closed connections to host:port (IPv4 address or name), or to several, by comma.
+ * depth: see above. 0 or a negative errno.
  */
-int bench_loop_init(struct bench_loop *l, const char *host_port, uint32_t n_conns, uint32_t depth,
+int bench_loop_init(struct bench_loop *l, const char *hosts, uint32_t n_conns, uint32_t depth,
 		    uint32_t timeout_ms);
 void bench_loop_fini(struct bench_loop *l);
 

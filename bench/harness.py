@@ -6,6 +6,7 @@ checkout, on a free port of 127.0.0.1, and ended by the ids of its processes, al
 import atexit
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -98,6 +99,7 @@ class Server:
     """One of the servers that are compared. Subclasses know the command line."""
     name = ""
     canned = False
+    sid = None  # a member's, if it is one of an ensemble
 
     def __init__(self, **conf):
         os.makedirs(OUT, exist_ok=True)
@@ -116,6 +118,9 @@ class Server:
                   "4lw.commands.whitelist": "*"}
         values.update({key.replace("__", "."): value for key, value in self.conf.items()})
         os.makedirs(values["dataDir"], exist_ok=True)
+        if self.sid is not None:
+            with open(os.path.join(values["dataDir"], "myid"), "w", encoding="ascii") as f:
+                f.write("%d\n" % self.sid)
         path = os.path.join(self.dir, "zoo.cfg")
         with open(path, "w", encoding="ascii") as f:
             f.writelines("%s=%s\n" % item for item in values.items())
@@ -127,11 +132,17 @@ class Server:
         with open(os.path.join(self.dir, "log"), "ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, cwd=self.dir)
-        while not answers(self.port):
+        while not self.ready():
             if self.process.poll() is not None or time.monotonic() - begin > READY_SECONDS_MAX:
                 raise RuntimeError("%s does not serve:\n%s" % (self.name, self.log()))
             time.sleep(0.002)
         return time.monotonic() - begin
+
+    def ready(self):
+        return answers(self.port)
+
+    def address(self):
+        return "127.0.0.1:%d" % self.port
 
     def log(self):
         with open(os.path.join(self.dir, "log"), "rb") as f:
@@ -168,8 +179,8 @@ class Server:
             command.append("--canned")
         for key, value in options.items():
             command += ["--" + key] if value is True else ["--" + key, str(value)]
-        got = subprocess.run(command + ["127.0.0.1:%d" % self.port], capture_output=True,
-                             text=True, check=False)
+        got = subprocess.run(command + [self.address()], capture_output=True, text=True,
+                             check=False)
         if got.returncode not in (0, 1) or not got.stdout:
             raise RuntimeError("%s\n%s\n%s" % (" ".join(command), got.stderr, self.log()))
         say(got.stderr.rstrip())
@@ -216,6 +227,54 @@ class Floor(Server):
     def command(self):
         return [os.path.join(BUILD, "bench_floor"), "-w", str(self.conf.get("workers", 1)),
                 str(self.port)]
+
+
+class Ensemble(Server):
+    """Members of one kind on this machine, below one process: load() asks all, and charges all.
+
+    Those after the first `started` are left to be started one by one.
+    """
+
+    def __init__(self, kind, size=3, started=3, **conf):
+        self.name = kind.name
+        super().__init__()
+        lines = {"server__%d" % sid: "127.0.0.1:%d:%d" % (free_port(), free_port())
+                 for sid in range(1, size + 1)}
+        self.members = [kind(initLimit=60, syncLimit=5, **lines, **conf) for _ in range(size)]
+        for sid, member in enumerate(self.members, 1):
+            member.sid = sid
+        self.started = self.members[:started]
+
+    @staticmethod
+    def available(kind):
+        """Is it there, and does it take part in ensembles? Asked of the program."""
+        if not kind.available():
+            return False
+        probe = Ensemble(kind)
+        command = probe.members[0].command()
+        refuses = kind is Paddock and subprocess.run(
+            [command[0], "--check", command[1]], capture_output=True, check=False).returncode
+        probe.remove()
+        return not refuses
+
+    def command(self):
+        parts = ["cd %s && exec %s >log 2>&1 &" % (m.dir, shlex.join(m.command()))
+                 for m in self.started]
+        return ["sh", "-c", "\n".join(parts + ["wait"])]
+
+    def ready(self):
+        return all(answers(m.port) for m in self.started)
+
+    def address(self):
+        return ",".join(m.address() for m in self.started)
+
+    def log(self):
+        return "\n".join(m.log() for m in self.started)
+
+    def remove(self):
+        super().remove()
+        for member in self.members:
+            member.remove()
 
 
 def end_all():

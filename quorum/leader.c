@@ -96,12 +96,38 @@ static int64_t agreed_zxid(const struct zab *z)
 
 /* --- commit ------------------------------------------------------------------------------ */
 
+/*
+ * To one learner, with the answers to its syncs where they belong: behind what was proposed before
+ * it asked, and before what was proposed later. Apache's learners match commits and syncs of all
+ * their clients by order alone (CommitProcessor.run).
+ */
+static void tell_peer(struct zab *z, int32_t peer, int64_t first, int64_t last)
+{
+	int32_t type = z->peer[peer].observer ? QUORUM_INFORM : QUORUM_COMMIT;
+
+	for (uint32_t i = 0; i < z->n_syncs; i++) {
+		struct zab_sync *s = &z->sync[(z->sync_head + i) % ZAB_SYNCS_MAX];
+
+		if (s->zxid > last)
+			break;
+		if (s->peer != peer)
+			continue;
+		if (s->zxid >= first) {
+			zab_put_range(z, peer, type, first, s->zxid);
+			first = s->zxid + 1;
+		}
+		zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_SYNC, 0);
+		s->peer = -1;
+	}
+	if (first <= last)
+		zab_put_range(z, peer, type, first, last);
+}
+
 static void tell_commit(struct zab *z, int64_t first, int64_t last)
 {
 	for (int32_t i = 0; i < z->peers_end; i++)
 		if (z->peer[i].phase >= ZAB_PEER_SYNC)
-			zab_put_range(z, i, z->peer[i].observer ? QUORUM_INFORM : QUORUM_COMMIT,
-				      first, last);
+			tell_peer(z, i, first, last);
 }
 
 /* Who leads under the new configuration: this server, or who has most of the log (3.12). */
@@ -233,11 +259,16 @@ void zab_leader_drop(struct zab *z, int32_t peer, const char *why)
 	z->why = why;
 }
 
-static void sync_now(struct zab *z, int32_t peer)
+static void sync_now(struct zab *z, struct zab_out *out, int32_t peer)
 {
 	struct zab_peer *p = &z->peer[peer];
 
-	zab_sync_peer(z, peer, z->phase == ZAB_SERVING ? z->decided_zxid : z->initial_zxid);
+	p->waits =
+	    !zab_sync_peer(z, peer, z->phase == ZAB_SERVING ? z->decided_zxid : z->initial_zxid);
+	if (p->waits) {
+		out->flags |= ZAB_OUT_STATE;
+		return;
+	}
 	p->phase = ZAB_PEER_SYNC;
 	p->deadline_ms = z->now_ms + zab_ticks(z, z->opt.init_limit + z->opt.sync_limit);
 }
@@ -259,7 +290,7 @@ static void check_epoch(struct zab *z, struct zab_out *out)
 	z->phase_ms = z->now_ms + zab_ticks(z, z->opt.init_limit);
 	for (int32_t i = 0; i < z->peers_end; i++)
 		if (z->peer[i].phase == ZAB_PEER_ACKED)
-			sync_now(z, i);
+			sync_now(z, out, i);
 	zab_leader_advance(z, out);
 }
 
@@ -291,6 +322,16 @@ static void check_discovery(struct zab *z, struct zab_out *out)
 		if (z->peer[i].phase == ZAB_PEER_INFO)
 			put_leaderinfo(z, i);
 	check_epoch(z, out);
+}
+
+/* There is a newer snapshot. */
+void zab_leader_state(struct zab *z, struct zab_out *out)
+{
+	if (z->phase != ZAB_SYNC && z->phase != ZAB_SERVING)
+		return;
+	for (int32_t i = 0; i < z->peers_end; i++)
+		if (z->peer[i].phase == ZAB_PEER_ACKED && z->peer[i].waits)
+			sync_now(z, out, i);
 }
 
 static void begin(struct zab *z, struct zab_out *out)
@@ -412,7 +453,7 @@ static void on_ack_epoch(struct zab *z, struct zab_out *out, int32_t peer,
 	if (z->phase == ZAB_EPOCH)
 		check_epoch(z, out);
 	else
-		sync_now(z, peer);
+		sync_now(z, out, peer);
 }
 
 static void acked(struct zab *z, struct zab_out *out, struct zab_peer *p, int64_t zxid)

@@ -61,7 +61,7 @@ enum {
 	ZAB_WINDOW = 1 << 16, /* transactions submitted and not durable, or not decided */
 	ZAB_PEERS_MAX = 128,  /* connections of learners */
 	ZAB_SYNCS_MAX = 1024, /* syncs that wait for a commit */
-	ZAB_SENDS_MAX = ZAB_PEERS_MAX * 8 + ZAB_SYNCS_MAX,
+	ZAB_SENDS_MAX = ZAB_PEERS_MAX * 8 + ZAB_SYNCS_MAX * 2,
 	ZAB_ALL = -1
 };
 
@@ -89,6 +89,7 @@ enum zab_event_type {
 	ZAB_SYNC_ASKED, /* leader: `peer` forwarded a sync; answered when what is submitted is
 			   decided */
 	ZAB_TRIM,       /* the log can't be read any more up to zxid, which is committed */
+	ZAB_STATE,      /* a snapshot of published state as of zxid is stored; never goes back */
 	ZAB_STOP,       /* leave the role: a fault of the disk, an operator */
 };
 
@@ -96,7 +97,8 @@ enum zab_event_type {
 struct zab_start {
 	int64_t accepted_epoch; /* not below current_epoch, nor below the epoch of the log's end */
 	int64_t current_epoch;
-	int64_t committed_zxid;            /* known to be committed: the newest snapshot's zxid */
+	int64_t committed_zxid; /* known to be committed: the newest snapshot's zxid, or more */
+	int64_t state_zxid; /* of that snapshot, whose name may be the start of an epoch above it */
 	const struct zab_history *history; /* NULL: nothing but committed_zxid */
 	bool must_sync; /* a part was lost or can't be read: no vote before a leader's SNAP (V11) */
 };
@@ -104,7 +106,7 @@ struct zab_start {
 struct zab_event {
 	enum zab_event_type type;
 	uint64_t now_ms; /* monotonic, never less than before */
-	int64_t zxid;    /* SUBMIT, DURABLE, READY, TRIM; START of a standalone server */
+	int64_t zxid;    /* SUBMIT, DURABLE, TRIM, STATE; START of a standalone server */
 	int32_t peer;    /* CONNECTED, LOST, RECEIVE, SYNC_ASKED: 0..ZAB_PEERS_MAX-1 */
 	int64_t sid;     /* ELECTED */
 	const struct zab_start *start;
@@ -117,7 +119,8 @@ enum zab_send_kind {
 	ZAB_SEND_RANGE,   /* `packet.type` for each of first..last, of one epoch: PROPOSAL, COMMIT,
 			     INFORM, ACK */
 	ZAB_SEND_HISTORY, /* PROPOSAL and COMMIT of all that the log has in (first, last] */
-	ZAB_SEND_STATE,   /* SNAP of packet.zxid, then the state as of it: what is published */
+	ZAB_SEND_STATE,   /* SNAP of packet.zxid, then the state as of it: the snapshot of ZAB_STATE
+			   */
 	ZAB_SEND_CLOSE,   /* behind all that was sent before: close */
 };
 
@@ -139,6 +142,7 @@ enum zab_flag {
 	ZAB_OUT_DELIVER = 128, /* the packet received is the caller's: REQUEST, REVALIDATE, SYNC,
 				  touches of a PING; learner: a PING to answer with touches */
 	ZAB_OUT_CONFIG = 256,  /* committed or last_seen changed: store them */
+	ZAB_OUT_STATE = 512,   /* a learner waits for a newer state: make a snapshot, ZAB_STATE */
 };
 
 /* `send` belongs to z and is valid until the next step. */
@@ -180,6 +184,7 @@ struct zab_peer {
 	uint8_t phase;
 	bool observer;
 	bool epoch_acked; /* counts in the quorum of ACKEPOCH */
+	bool waits;       /* for a state that is newer than its log */
 	int64_t sid, last_zxid;
 	int64_t acked;      /* epoch << 32: NEWLEADER; else the last transaction of this epoch */
 	int64_t early;      /* of a transaction, before that of NEWLEADER */
@@ -208,6 +213,7 @@ struct zab {
 	/* The log. */
 	struct zab_history history;
 	int64_t last_zxid, durable_zxid, commit_zxid;
+	int64_t state_zxid; /* of the newest snapshot */
 	bool staged, ready; /* ready: no cut and no snapshot is under way */
 	struct {
 		struct zab_history history;

@@ -14,7 +14,7 @@ enum { MEMBER_VERSION = 1, MUST_SYNC = 1, EPOCH_DIGITS = 18 };
 
 static bool epochs_ok(const struct sto_member *m)
 {
-	return m->current_epoch >= 0 && m->accepted_epoch >= m->current_epoch;
+	return m->current_epoch >= 0 && m->accepted_epoch >= m->current_epoch && m->fuzzy_zxid >= 0;
 }
 
 void sto_record_put(uint8_t to[STO_MEMBER_BYTES], const struct sto_record *r)
@@ -27,6 +27,7 @@ void sto_record_put(uint8_t to[STO_MEMBER_BYTES], const struct sto_record *r)
 	le64_put(to + 32, (uint64_t)r->member.current_epoch);
 	le32_put(to + 40, r->pending);
 	le64_put(to + 48, (uint64_t)r->zxid);
+	le64_put(to + 56, (uint64_t)r->member.fuzzy_zxid);
 	le64_put(to, XXH3_64bits(to + 8, STO_MEMBER_BYTES - 8));
 }
 
@@ -41,7 +42,8 @@ bool sto_record_get(const uint8_t *from, size_t len, struct sto_record *r)
 	*r = (struct sto_record){
 	    .member = {.accepted_epoch = (int64_t)le64_get(from + 24),
 		       .current_epoch = (int64_t)le64_get(from + 32),
-		       .must_sync = le32_get(from + 20)},
+		       .must_sync = le32_get(from + 20),
+		       .fuzzy_zxid = (int64_t)le64_get(from + 56)},
 	    .pending = le32_get(from + 40),
 	    .zxid = (int64_t)le64_get(from + 48),
 	};

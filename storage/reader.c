@@ -302,3 +302,18 @@ int64_t sto_snap_newest(const struct sto_fs *fs, const char *snap_dir)
 	fs->close(fs->self, dir);
 	return zxid;
 }
+
+int64_t sto_log_oldest(const struct sto_fs *fs, const char *log_dir)
+{
+	int dir = sto_dir_open(fs, log_dir);
+	struct sto_names names = {0};
+	int64_t zxid = -1;
+
+	if (dir < 0)
+		return -1;
+	if (!sto_names_list(fs, dir, STO_LOG_PREFIX, &names) && names.n)
+		zxid = names.zxid[0];
+	sto_names_free(&names);
+	fs->close(fs->self, dir);
+	return zxid;
+}

@@ -47,3 +47,7 @@ int sto_snap_stream(const struct sto_fs *fs, const char *snap_dir, int64_t zxid,
 
 /* The newest snapshot that is there by name; -1: none. */
 int64_t sto_snap_newest(const struct sto_fs *fs, const char *snap_dir);
+
+/* The first zxid of the oldest segment, by name; -1: there is none, or the directory can't be read.
+ */
+int64_t sto_log_oldest(const struct sto_fs *fs, const char *log_dir);

@@ -145,9 +145,9 @@ def end_all():
         time.sleep(0.01)
 
 
-def four_letter(port, word, seconds=5.0):
+def four_letter(port, word, seconds=5.0, host="127.0.0.1"):
     """What the server answers to a four-letter word; b'' if it just closes."""
-    with socket.create_connection(("127.0.0.1", port), seconds) as s:
+    with socket.create_connection((host, port), seconds) as s:
         s.sendall(word.encode())
         out = b""
         while True:
@@ -162,6 +162,7 @@ def four_letter(port, word, seconds=5.0):
 
 class Server:
     """One standalone server. conf: lines of zoo.cfg beside dataDir and clientPort."""
+    host = "127.0.0.1"
 
     def __init__(self, kind=None, conf=None, port=None, jvm=(), keep=False, env=None, files=None):
         self.kind = kind or KIND
@@ -182,11 +183,11 @@ class Server:
 
     @property
     def address(self):
-        return "127.0.0.1:%d" % self.port
+        return "%s:%d" % (self.host, self.port)
 
     def write_config(self):
         path = os.path.join(self.dir, "zoo.cfg")
-        lines = {"dataDir": self.data, "clientPort": self.port, "clientPortAddress": "127.0.0.1"}
+        lines = {"dataDir": self.data, "clientPort": self.port, "clientPortAddress": self.host}
         lines.update(self.conf)
         with open(path, "w") as f:
             f.writelines("%s=%s\n" % kv for kv in lines.items())
@@ -216,9 +217,12 @@ class Server:
             raise RuntimeError("%s ended with %s:\n%s" % (self.kind, self.process.returncode,
                                                           self.log_tail()))
         try:
-            return four_letter(self.port, "srvr").startswith(b"Zookeeper version")
+            return self.word("srvr").startswith("Zookeeper version")
         except OSError:
             return False
+
+    def word(self, word, seconds=5.0):
+        return four_letter(self.port, word, seconds, self.host).decode()
 
     def wait_serving(self, seconds=30):
         return wait_until("%s serves on %d" % (self.kind, self.port), self.serving, seconds, 0.02)

@@ -251,8 +251,8 @@ class Closed(Exception):
 class Conn:
     """A TCP connection to a server, blocking, with one reply frame at a time."""
 
-    def __init__(self, port, seconds=20.0):
-        self.sock = socket.create_connection(("127.0.0.1", port), seconds)
+    def __init__(self, port, seconds=20.0, host="127.0.0.1"):
+        self.sock = socket.create_connection((host, port), seconds)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.inbuf = bytearray()
         self.xid = 0

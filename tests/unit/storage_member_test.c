@@ -89,16 +89,16 @@ static bool is_member(const struct sto_member *m, int64_t accepted, int64_t curr
 TEST_F(storage_member, what_is_stored_is_loaded_and_survives_a_start, struct member_fx, member_up,
        member_down)
 {
-	struct sto_member m = {7, 5, true};
+	struct sto_member m = {7, 5, true, 0};
 
 	EXPECT_I(sto_member_load(&f->m->fs, "d", &m), ==, -ENOENT);
 	EXPECT_TRUE(is_member(&m, 0, 0, false));
 	EXPECT_I(settle(f, &m), ==, 0);
 	EXPECT_TRUE(is_member(&m, 0, 0, false));
-	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){7, 5, true}), ==, 0);
+	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){7, 5, true, 0}), ==, 0);
 	EXPECT_I(sto_member_load(&f->m->fs, "d", &m), ==, 0);
 	EXPECT_TRUE(is_member(&m, 7, 5, true));
-	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){8, 8, false}), ==, 0);
+	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){8, 8, false, 0}), ==, 0);
 	EXPECT_I(settle(f, &m), ==, 0);
 	EXPECT_TRUE(is_member(&m, 8, 8, false));
 	/* Recovery neither takes it for anything nor takes it away. */
@@ -112,7 +112,7 @@ TEST_F(storage_member, every_flipped_bit_and_length_of_the_record_is_refused, st
 	struct memfs_file *file;
 	struct sto_member m;
 
-	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){7, 5, true}), ==, 0);
+	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){7, 5, true, 0}), ==, 0);
 	file = memfs_file(f->m, STO_MEMBER);
 	REQUIRE(EXPECT_U(file->size, ==, STO_MEMBER_BYTES));
 	for (unsigned bit = 0; bit < STO_MEMBER_BYTES * 8; bit++) {
@@ -128,7 +128,7 @@ TEST_F(storage_member, every_flipped_bit_and_length_of_the_record_is_refused, st
 	memfs_store(file, "x", 1, STO_MEMBER_BYTES);
 	EXPECT_I(settle(f, &m), ==, -EBADMSG);
 	/* What can't be known is given up by who says so. */
-	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){0, 0, true}), ==, 0);
+	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){0, 0, true, 0}), ==, 0);
 	EXPECT_I(settle(f, &m), ==, 0);
 	EXPECT_TRUE(is_member(&m, 0, 0, true));
 }
@@ -137,7 +137,7 @@ static void store_wrong(void *arg)
 {
 	struct memfs *m = arg;
 
-	sto_member_store(&m->fs, "d", &(struct sto_member){4, 5, false});
+	sto_member_store(&m->fs, "d", &(struct sto_member){4, 5, false, 0});
 }
 
 TEST_F(storage_member, a_promise_below_the_epoch_taken_over_is_never_written, struct member_fx,
@@ -189,7 +189,7 @@ TEST_F(storage_member, zookeepers_epochs_count_until_there_is_a_record, struct m
 			    is_member(&m, cases[i].want_accepted, cases[i].want_current, false));
 		EXPECT_TRUE(memfs_find(f->m, STO_MEMBER) < 0);
 	}
-	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){2, 1, false}), ==, 0);
+	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){2, 1, false, 0}), ==, 0);
 	EXPECT_I(settle(f, &m), ==, 0);
 	EXPECT_TRUE(is_member(&m, 2, 1, false));
 	EXPECT_TRUE(memfs_find(f->m, "currentEpoch") >= 0);
@@ -226,7 +226,7 @@ TEST_F(storage_member, what_is_staged_counts_for_nothing_until_it_is_installed, 
 	EXPECT_I(sto_snap_newest(&f->m->fs, "d"), ==, 15);
 
 	/* A shorter history with other snapshots: nothing of the old one is found. */
-	EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &(struct sto_member){3, 3, false}, 12), ==,
+	EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &(struct sto_member){3, 3, false, 0}, 12), ==,
 		 0);
 	EXPECT_I(sto_log_moved(log, "d"), ==, 0);
 	EXPECT_TRUE(has(f, 12, 14, 30));
@@ -290,7 +290,7 @@ TEST_F(storage_member, a_prepared_segment_and_the_first_one_are_fetched_from_the
 /* What was decided and not carried out: recovery must not look at it, nor may a stage be begun. */
 TEST_F(storage_member, what_is_pending_is_seen_by_all, struct member_fx, member_up, member_down)
 {
-	struct sto_record r = {{3, 3, false}, STO_PENDING_INSTALL, 12};
+	struct sto_record r = {{3, 3, false, 0}, STO_PENDING_INSTALL, 12};
 	struct sto_member m = {0};
 
 	put_log(f, 0, 1, 20);
@@ -301,7 +301,7 @@ TEST_F(storage_member, what_is_pending_is_seen_by_all, struct member_fx, member_
 	EXPECT_I(sto_stage_begin(&f->m->fs, "d", "d"), ==, -EINPROGRESS);
 	EXPECT_I(sto_history_cut(&f->m->fs, "d", "d", &m, 3), ==, -EINPROGRESS);
 	/* A store in between keeps it. */
-	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){4, 3, false}), ==, 0);
+	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){4, 3, false, 0}), ==, 0);
 	EXPECT_I(settle(f, &m), ==, 0);
 	EXPECT_TRUE(is_member(&m, 4, 3, false));
 	EXPECT_TRUE(has(f, 12, 12, 30));
@@ -313,10 +313,10 @@ TEST_F(storage_member, what_is_pending_is_seen_by_all, struct member_fx, member_
 	EXPECT_I(settle(f, &m), ==, -EBADMSG);
 	EXPECT_TRUE(is_member(&m, 3, 3, false));
 	EXPECT_I(settle(f, &m), ==, -EBADMSG);
-	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){4, 3, true}), ==, 0);
+	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){4, 3, true, 0}), ==, 0);
 	EXPECT_I(settle(f, &m), ==, -EBADMSG);
 	stage(f, 40, 31);
-	EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &(struct sto_member){4, 4, false}, 40), ==,
+	EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &(struct sto_member){4, 4, false, 0}, 40), ==,
 		 0);
 	EXPECT_TRUE(has(f, 40, 40, 31));
 }
