@@ -38,6 +38,21 @@ void link_watch(struct peer_link *p)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
+void link_forget_in(struct peer_link *p)
+{
+	struct peer_links *l = p->links;
+
+	if (l->told == link_index(p)) {
+		l->told_in = p->in;
+		l->told = -1;
+	} else {
+		free(p->in);
+	}
+	p->in = NULL;
+	p->in_cap = p->in_start = p->in_end = 0;
+	p->in_filled = false;
+}
+
 static void link_free(struct peer_link *p)
 {
 	struct peer_links *l = p->links;
@@ -47,7 +62,7 @@ static void link_free(struct peer_link *p)
 	p->state = LINK_GONE;
 	link_watch(p);
 	close(p->fd);
-	free(p->in);
+	link_forget_in(p);
 	peer_queue_clear(&p->out, &l->pool);
 	peer_set_remove(&l->todo, link_index(p));
 	*p = (struct peer_link){.source = p->source, .links = l, .fd = -1};
@@ -210,12 +225,8 @@ static void taken(struct peer_link *p)
 		p->in_need = QUORUM_PACKET_MIN;
 		p->in_end = 0;
 	}
-	if (!p->in_end && p->in_cap > LINK_IN_USUAL) {
-		free(p->in);
-		p->in = NULL;
-		p->in_cap = 0;
-		p->in_filled = false;
-	}
+	if (!p->in_end && p->in_cap > LINK_IN_USUAL)
+		link_forget_in(p);
 	p->paused = false;
 	link_watch(p);
 }
@@ -235,6 +246,7 @@ static bool tell(struct peer_link *p, struct peer_link_event *e)
 		return true;
 	}
 	if (!p->held && !p->receiver && take_packet(p, &e->packet)) {
+		p->links->told = link_index(p);
 		e->type = PEER_LINK_PACKET;
 		return true;
 	}
@@ -255,6 +267,9 @@ bool peer_links_next(struct peer_links *l, struct peer_link_event *event)
 {
 	int32_t i;
 
+	free(l->told_in);
+	l->told_in = NULL;
+	l->told = -1;
 	while ((i = peer_set_next(&l->todo, l->next)) >= 0 ||
 	       (i = peer_set_next(&l->todo, 0)) >= 0) {
 		event->peer = i;
@@ -378,6 +393,7 @@ struct peer_links *peer_links_new(const struct peer_links_options *options)
 	if (!l)
 		return NULL;
 	l->opt = *options;
+	l->told = -1;
 	l->bell = (struct link_slot){.source.ready = bell_rung, .links = l};
 	for (int32_t i = 0; i < PEER_LINKS_MAX; i++)
 		l->link[i] = (struct peer_link){.source.ready = ready, .links = l, .fd = -1};
@@ -436,6 +452,7 @@ void peer_links_free(struct peer_links *l)
 		return;
 	peer_links_reset(l);
 	peer_pool_clear(&l->pool);
+	free(l->told_in);
 	epoll_ctl(l->opt.epoll, EPOLL_CTL_DEL, l->bell_fd, NULL);
 	close(l->bell_fd);
 	free(l);

@@ -83,7 +83,7 @@ void peer_links_reset(struct peer_links *l);
 enum peer_link_event_type {
 	PEER_LINK_CONNECTED,
 	PEER_LINK_LOST,   /* nothing more comes of it; why: static text, logged already */
-	PEER_LINK_PACKET, /* packet: views, valid until next, receive_state, close or reset */
+	PEER_LINK_PACKET, /* packet: views, valid until the next call of next or receive_state */
 	PEER_LINK_STATE,  /* the state that peer_links_receive_state() asked for is staged, durable,
 			     its parents and children not compared */
 };
