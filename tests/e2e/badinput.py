@@ -8,7 +8,7 @@ import sys
 import time
 
 import wire as w
-from cases import expect, paddock_only, run
+from cases import expect, paddock_only, run, within
 from server import Server, wait_until
 
 CONF = {"extendedTypesEnabled": "true", "enforceQuota": "true", "tickTime": 500,
@@ -345,11 +345,11 @@ def test_slow_readers_cost_a_bounded_amount(server):
         worst = max(worst, time.monotonic() - began)
         grown = max(grown, memory(server) - before)
     expect("memory for a peer that does not read below 128 MiB", grown < 128 << 20 or grown, True)
-    expect("others wait less than 250 ms", worst < 0.25 or worst, True)
     sel.close()
     slow.drop()
     probe.ok(w.DELETE, w.path_version("/slow"))
     probe.close()
+    within("others wait", worst, 0.25)
 
 
 @paddock_only
@@ -366,10 +366,10 @@ def test_a_slow_reader_of_events_does_not_delay_others(server):
             expect("set", writer.reply().err, 0)
         worst = max(worst, time.monotonic() - began)
     expect("memory", memory(server) - before < 64 << 20, True)
-    expect("50 writes in less than 2 s", worst < 2 or worst, True)
     slow.drop()
     writer.ok(w.DELETE, w.path_version("/evt"))
     writer.close()
+    within("50 writes", worst, 2)
 
 
 def test_max_client_cnxns(server):
@@ -396,7 +396,7 @@ def test_a_connection_without_a_handshake_is_closed_in_time(server):
     c = w.Conn(server.port, 30)
     began = time.monotonic()
     expect("closed", c.closed(), True)
-    expect("after 10 to 25 s", 9 < time.monotonic() - began < 25, True)
+    within("closed", time.monotonic() - began, 25, 9)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import threading
 import time
 
 import wire as w
-from cases import expect, run
+from cases import expect, run, within
 from server import HERE, Server, alive, signal_pid, wait_until
 
 THROTTLED = -127
@@ -173,7 +173,7 @@ def test_full_disk(_):
         a.until_refused(100000)
         began = time.monotonic()
         a.check()
-        expect("reads go on", time.monotonic() - began < 2, True)
+        within("reads go on", time.monotonic() - began, 2)
         expect("a set", a.conn.ask(w.SET_DATA, w.set_data("/a", b"x"))[0], THROTTLED)
         other = w.session(server.port)
         for _ in range(5):
@@ -301,13 +301,13 @@ def test_a_slow_disk_delays_writes_alone(_):
             pings += 1
             worst = max(worst, time.monotonic() - t)
             time.sleep(0.05)
-        expect("reads and pings within 250 ms", worst < 0.25 or worst, True)
         disk.rule()
         expect("in order", [writer.reply().xid for _ in range(pings + 1)], [write] + [-2] * pings)
         for c in (reader, writer, idle):
             expect("session lives", c.ask(w.SET_DATA, w.set_data("/a", b"2"))[0], 0)
         expect("same writer", mntr(server, "paddock_writer_restarts"), 0)
         expect("log line", "ms to reach the disk" in server.log_tail(9000), True)
+        within("reads and pings", worst, 0.25)
 
 
 if __name__ == "__main__":
