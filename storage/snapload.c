@@ -337,8 +337,9 @@ static int parse_node(struct load *l, struct in *in, unsigned tag, struct sto_sn
 	parse_stat(in, tag, n);
 	if (in->failed || data_len > INT32_MAX || *acl > l->acls.n)
 		return bad_record(l, "a record is damaged");
-	n->acl = *acl ? l->acls.bytes + l->acls.end[*acl - 1] : NULL;
 	n->acl_len = *acl ? (uint32_t)(l->acls.end[*acl] - l->acls.end[*acl - 1]) : 0;
+	/* Nowhere, when all lists so far are empty. */
+	n->acl = n->acl_len ? l->acls.bytes + l->acls.end[*acl - 1] : NULL;
 	l->nodes++;
 	if (l->sink)
 		l->sink_error = l->sink->node(l->sink->self, n);
