@@ -28,7 +28,7 @@ static void expire(struct wtr_core *c)
 		head.worker = s->worker;
 		head.conn = s->conn;
 		head.session = (int64_t)s->link.key;
-		wtr_submit_close(c, s, 0, (struct wtr_origin){0, MSG_NO_WORKER});
+		wtr_submit_close(c, s, 0, (struct wtr_origin){.worker = MSG_NO_WORKER});
 		if (head.worker != MSG_NO_WORKER)
 			wtr_answer_later(c, c->zab.last_zxid, &head);
 	}
@@ -202,6 +202,7 @@ bool wtr_core_apply(struct wtr_core *c)
 		b->applied_len += sizeof(len) + len;
 		b->n_applied++;
 		c->flight_bytes -= len;
+		c->flight_members -= b->origin[b->n_applied - 1].members;
 		wtr_answer_waiting(c);
 		if (b->n_applied == b->n) {
 			recycle(c, b);
@@ -213,13 +214,12 @@ bool wtr_core_apply(struct wtr_core *c)
 
 int wtr_core_replay(struct wtr_core *c, const uint8_t *entry, uint32_t len)
 {
-	return apply_and_tell(c, entry, len, &(struct wtr_origin){0, MSG_NO_WORKER});
+	return apply_and_tell(c, entry, len, &(struct wtr_origin){.worker = MSG_NO_WORKER});
 }
 
 void wtr_core_serve(struct wtr_core *c, uint32_t epoch)
 {
-	struct zab_event start = {
-	    .type = ZAB_START, .now_ms = c->now_ms, .zxid = c->applied_zxid};
+	struct zab_event start = {.type = ZAB_START, .now_ms = c->now_ms, .zxid = c->applied_zxid};
 	struct zab_out out;
 
 	CHECK(zab_step(&c->zab, &start, &out) == 0);

@@ -39,8 +39,13 @@
 #include "writer/report.h"
 
 #ifdef FUZZING
-enum { WTR_BATCHES = 4, WTR_BATCH_BYTES = 1 << 10, WTR_BATCH_TXNS = 8, WTR_OUT_BYTES = 256,
-       WTR_LATER_MAX = 16 };
+enum {
+	WTR_BATCHES = 4,
+	WTR_BATCH_BYTES = 1 << 10,
+	WTR_BATCH_TXNS = 8,
+	WTR_OUT_BYTES = 256,
+	WTR_LATER_MAX = 16
+};
 #else
 enum {
 	WTR_BATCHES = 4,
@@ -55,6 +60,7 @@ enum {
 struct wtr_origin {
 	uint64_t conn;
 	uint16_t worker;
+	uint32_t members; /* of the transaction that it asked for; by wtr_submit_end() */
 };
 
 /* Entries that go to the log together: u32 length (host order) and bytes each. */
@@ -90,16 +96,17 @@ struct wtr_core {
 
 	uint64_t now_ms;
 	int64_t wall_ms;
-	uint32_t epoch;      /* writer_epoch: records for another are dropped */
-	uint32_t record_max; /* longest record of the commit ring */
-	bool log_full;       /* set by the loop: the disk has no room for growth */
-	bool starved;        /* something was refused for want of memory; the loop clears it */
+	uint32_t epoch;          /* writer_epoch: records for another are dropped */
+	uint32_t record_max;     /* longest record of the commit ring */
+	bool log_full;           /* set by the loop: the disk has no room for growth */
+	bool starved;            /* something was refused for want of memory; the loop clears it */
 	uint32_t sessions_roomy; /* sessions when there was room for another the last time */
 
 	struct wtr_batch *fill, *spare;          /* being filled; unused */
 	struct wtr_batch *flight, **flight_tail; /* at the log or behind it, oldest first */
 	size_t batch_cap;
-	uint64_t flight_bytes; /* of entries not applied yet, fill included */
+	uint64_t flight_bytes;   /* of entries not applied yet, fill included */
+	uint64_t flight_members; /* likewise: a multi counts its members */
 
 	struct wtr_later *later; /* ring */
 	uint32_t later_head, later_tail, later_cap;

@@ -61,6 +61,8 @@ enum zk_code wtr_prep_delete(struct wtr_prep *p, const struct zk_delete_request 
 enum zk_code wtr_prep_set_data(struct wtr_prep *p, const struct zk_set_data_request *r);
 enum zk_code wtr_prep_check(struct wtr_prep *p, const struct zk_delete_request *r);
 enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t len);
+/* Members of a multi's request up to the first that can't be, which fails it as a whole. */
+uint32_t wtr_prep_multi_members(const uint8_t *body, uint32_t len);
 
 struct wtr_change *wtr_prep_find(struct wtr_prep *p, struct jute_buf path, struct wtr_change *look);
 bool wtr_prep_permits(struct wtr_prep *p, struct wtr_change *c, int32_t mask);

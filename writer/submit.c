@@ -12,8 +12,7 @@ bool wtr_core_has_memory(const struct wtr_core *c)
 	uint64_t n = (uint64_t)wtr_core_outstanding(c);
 
 	/* Where nothing is awaited, waiting is in vain. */
-	return shm_tree_room_to_shrink(c->tree, n + 1) ||
-	       (!n && !shm_tree_retired_bytes(c->tree));
+	return shm_tree_room_to_shrink(c->tree, n + 1) || (!n && !shm_tree_retired_bytes(c->tree));
 }
 
 /* Start an entry: p->out points where the record goes. */
@@ -69,11 +68,13 @@ void wtr_submit_end(struct wtr_core *c, int64_t client_id, int32_t cxid, struct 
 	len = (uint32_t)jute_size(&p->out, start);
 	memcpy(b->bytes + b->len, &len, sizeof(len));
 	b->len += sizeof(len) + len;
+	origin.members = p->members;
 	b->origin[b->n++] = origin;
 	if (!b->first_zxid)
 		b->first_zxid = p->zxid;
 	b->last_zxid = p->zxid;
 	c->flight_bytes += len;
+	c->flight_members += p->members;
 	c->txns++;
 	c->changes += p->members;
 	c->txn_bytes += len;
@@ -120,5 +121,5 @@ void wtr_core_delete_container(struct wtr_core *c, const char *path, uint32_t le
 	struct wtr_prep *p = wtr_submit_begin(c, NULL, NULL);
 
 	if (!wtr_prep_delete_container(p, path, len))
-		wtr_submit_end(c, 0, 0, (struct wtr_origin){0, MSG_NO_WORKER});
+		wtr_submit_end(c, 0, 0, (struct wtr_origin){.worker = MSG_NO_WORKER});
 }
