@@ -348,7 +348,9 @@ static int parse_node(struct load *l, struct in *in, unsigned tag, struct sto_sn
 
 static int parse(struct load *l, const struct block *block)
 {
-	struct in in = {.next = block->raw, .end = block->raw + block->len};
+	/* A block of no bytes may have no memory. */
+	struct in in = {.next = block->raw,
+			.end = block->len ? block->raw + block->len : block->raw};
 	struct sto_snap_node node = {0};
 	uint64_t acl = 0;
 	uint32_t records = 0;
