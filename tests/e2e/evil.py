@@ -70,10 +70,11 @@ def attack(way):
 
 def main():
     passed = failed = 0
-    program = os.path.join("build", "rel", "evil_worker")
-    subprocess.run(["make", "-s", "-C", servers.ROOT, program], check=True,
-                   stdout=subprocess.DEVNULL)
-    servers.PADDOCKD = os.path.join(servers.ROOT, program)
+    build = os.path.dirname(servers.PADDOCKD)
+    program = os.path.join("build", os.path.basename(build), "evil_worker")
+    subprocess.run(["make", "-s", "-C", servers.ROOT, "V=" + os.path.basename(build), program],
+                   check=True, stdout=subprocess.DEVNULL)
+    servers.PADDOCKD = os.path.join(build, "evil_worker")
     for way in sys.argv[1:] or WAYS:
         try:
             in_time(attack, way)

@@ -114,10 +114,19 @@ class Shell:
         self.p.wait(30)
 
 
+def answered(cli, command, patterns):
+    """Its output. Events are printed by another thread of the client, and may come later."""
+    text, deadline = cli.ask(command), time.monotonic() + 10
+    while time.monotonic() < deadline and any(
+            "type:" in p and not re.search(p, text, re.M) for p in patterns):
+        text += cli.ask("sync /")
+    return text
+
+
 def shell(server):
     """All commands in one zkCli, the output of each."""
     cli = Shell(server)
-    outputs = [cli.ask(command) for command, _ in SCRIPT]
+    outputs = [answered(cli, command, patterns) for command, patterns in SCRIPT]
     cli.quit()
     return outputs
 
