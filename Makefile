@@ -24,7 +24,7 @@ RESULTS ?= $(CURDIR)/build/test-results
 export RESULTS
 Q       := $(if $(VERBOSE),,@)
 
-FOLDERS := base jute shm storage quorum writer workers supervisor ctl
+FOLDERS := base jute shm storage quorum peers writer workers supervisor ctl
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 HARD    := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fno-omit-frame-pointer
 ifeq ($(origin CC),default)

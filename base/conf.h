@@ -57,6 +57,26 @@ struct conf {
 	uint32_t container_never_used_ms; /* znode.container.maxNeverUsedIntervalMs, 0 = never */
 	uint8_t server_id;                /* low byte of session ids; 1 standalone */
 
+	/* The ensemble. members NULL: standalone, and the rest counts for nothing. */
+	char *members; /* server., group., weight. lines and version, as quorum/config.h reads
+			  them, checked; clientPort of the static file is not in there */
+	int64_t sid;   /* myid */
+	bool observer; /* by the member list; a server that is not in it: by peerType */
+	uint32_t init_limit, sync_limit;   /* ticks */
+	uint32_t connect_limit;            /* connectToLearnerMasterLimit, ticks; 0 = init_limit */
+	uint32_t connect_retry_ms;         /* leaderConnectDelayDuringRetryMs, 100 */
+	uint32_t election_connect_ms;      /* cnxTimeout, 5000 */
+	uint32_t election_hello_ms;        /* quorumCnxnTimeoutMs; resolved: sync_limit ticks */
+	uint32_t election_bind_retries;    /* electionPortBindRetry, 3 */
+	uint32_t vote_min_ms, vote_max_ms; /* fastleader.minNotificationInterval 200, max.. 60000 */
+	uint32_t observer_delay_ms;        /* observer.election.DelayMs, 200 */
+	bool listen_on_all;                /* quorumListenOnAllIPs */
+	bool several_addresses;            /* multiAddress.enabled */
+	bool leader_serves;                /* leaderServes, true */
+	bool local_sessions, local_sessions_upgrading;
+	bool standalone_enabled; /* standaloneEnabled, true */
+	char *dynamic_file;      /* dynamicConfigFile, or NULL */
+
 	/* Paddock's own keys. */
 	uint32_t workers; /* paddock.workers: auto, or 1..CONF_WORKERS_MAX */
 	/* paddock.heap: bytes of shared memory for the tree; default half of the memory limit */

@@ -233,11 +233,16 @@ void zab_leader_drop(struct zab *z, int32_t peer, const char *why)
 	z->why = why;
 }
 
-static void sync_now(struct zab *z, int32_t peer)
+static void sync_now(struct zab *z, struct zab_out *out, int32_t peer)
 {
 	struct zab_peer *p = &z->peer[peer];
 
-	zab_sync_peer(z, peer, z->phase == ZAB_SERVING ? z->decided_zxid : z->initial_zxid);
+	p->waits =
+	    !zab_sync_peer(z, peer, z->phase == ZAB_SERVING ? z->decided_zxid : z->initial_zxid);
+	if (p->waits) {
+		out->flags |= ZAB_OUT_STATE;
+		return;
+	}
 	p->phase = ZAB_PEER_SYNC;
 	p->deadline_ms = z->now_ms + zab_ticks(z, z->opt.init_limit + z->opt.sync_limit);
 }
@@ -259,7 +264,7 @@ static void check_epoch(struct zab *z, struct zab_out *out)
 	z->phase_ms = z->now_ms + zab_ticks(z, z->opt.init_limit);
 	for (int32_t i = 0; i < z->peers_end; i++)
 		if (z->peer[i].phase == ZAB_PEER_ACKED)
-			sync_now(z, i);
+			sync_now(z, out, i);
 	zab_leader_advance(z, out);
 }
 
@@ -291,6 +296,16 @@ static void check_discovery(struct zab *z, struct zab_out *out)
 		if (z->peer[i].phase == ZAB_PEER_INFO)
 			put_leaderinfo(z, i);
 	check_epoch(z, out);
+}
+
+/* There is a newer snapshot. */
+void zab_leader_state(struct zab *z, struct zab_out *out)
+{
+	if (z->phase != ZAB_SYNC && z->phase != ZAB_SERVING)
+		return;
+	for (int32_t i = 0; i < z->peers_end; i++)
+		if (z->peer[i].phase == ZAB_PEER_ACKED && z->peer[i].waits)
+			sync_now(z, out, i);
 }
 
 static void begin(struct zab *z, struct zab_out *out)
@@ -412,7 +427,7 @@ static void on_ack_epoch(struct zab *z, struct zab_out *out, int32_t peer,
 	if (z->phase == ZAB_EPOCH)
 		check_epoch(z, out);
 	else
-		sync_now(z, peer);
+		sync_now(z, out, peer);
 }
 
 static void acked(struct zab *z, struct zab_out *out, struct zab_peer *p, int64_t zxid)

@@ -178,6 +178,7 @@ static void ack_newleader(struct zab *z, struct zab_out *out)
 		/* The leader's state was published there: it is committed. */
 		if (z->history.base > z->commit_zxid)
 			z->commit_zxid = z->history.base;
+		z->state_zxid = z->history.base;
 	}
 	z->must_sync = false;
 	z->current_epoch = z->epoch;

@@ -10,8 +10,11 @@
  *	    nothing was proposed				DIFF, nothing
  *	p is above the leader's last transaction z of p's own
  *	    epoch: the learner has z, and tail that nobody needs	TRUNC z, what follows z
- *	else, or p is -1 (lost its log)				SNAP of what is published, what
- *follows
+ *	else, or p is -1 (lost its log)				SNAP, what follows it
+ *
+ * SNAP is the newest snapshot. It must not be older than p: Apache's learners find what their log
+ * has above it again at the next restart (6.4 B2, 6.5.5). If it is, one of what is published now is
+ * asked for; when even that is not newer, it has to do: nobody has anything that is.
  *
  * Across epochs TRUNC can't be used: that the learner holds the leader's last transaction below p
  * is not known. What follows goes in pairs of PROPOSAL and COMMIT; behind NEWLEADER what is not
@@ -44,7 +47,14 @@ static void put_history(struct zab *z, int32_t peer, int64_t after, int64_t upto
 	s->last = upto;
 }
 
-/* The operation packet. The zxid that the learner then has. */
+static bool has_state_for(const struct zab *z, int64_t p)
+{
+	if (z->state_zxid < z->history.base)
+		return false; /* what follows it can't be read */
+	return z->state_zxid >= p || z->state_zxid >= z->commit_zxid;
+}
+
+/* The operation packet. The zxid that the learner then has; -1: there is no state for it yet. */
 static int64_t put_operation(struct zab *z, int32_t peer, int64_t p, int64_t upto)
 {
 	int64_t floor = p < 0 ? -1 : zab_history_floor(&z->history, p);
@@ -62,15 +72,19 @@ static int64_t put_operation(struct zab *z, int32_t peer, int64_t p, int64_t upt
 		zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_TRUNC, floor);
 		return floor;
 	}
-	zab_put(z, peer, ZAB_SEND_STATE, QUORUM_SNAP, z->commit_zxid);
-	return z->commit_zxid;
+	if (!has_state_for(z, p))
+		return -1;
+	zab_put(z, peer, ZAB_SEND_STATE, QUORUM_SNAP, z->state_zxid);
+	return z->state_zxid;
 }
 
-void zab_sync_peer(struct zab *z, int32_t peer, int64_t upto)
+bool zab_sync_peer(struct zab *z, int32_t peer, int64_t upto)
 {
 	int64_t has = put_operation(z, peer, z->peer[peer].last_zxid, upto);
 	struct zab_send *s;
 
+	if (has < 0)
+		return false;
 	put_history(z, peer, has, upto);
 	s = zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_NEWLEADER, zab_start_of(z));
 	s->packet.config = z->last_seen ? z->last_seen : z->committed;
@@ -80,4 +94,5 @@ void zab_sync_peer(struct zab *z, int32_t peer, int64_t upto)
 		has = zab_start_of(z);
 	if (!z->peer[peer].observer && z->last_zxid > has)
 		zab_put_range(z, peer, QUORUM_PROPOSAL, has + 1, z->last_zxid);
+	return true;
 }

@@ -186,6 +186,7 @@ static int start(struct zab *z, struct zab_out *out, const struct zab_event *eve
 	z->last_zxid = z->durable_zxid = zab_history_last(&z->history);
 	z->commit_zxid = BUG(TAIL_PUBLISHED) ? z->last_zxid : s->committed_zxid;
 	z->decided_zxid = z->commit_zxid;
+	z->state_zxid = s->committed_zxid;
 	return 0;
 }
 
@@ -289,6 +290,17 @@ static int trim(struct zab *z, int64_t zxid)
 	return 0;
 }
 
+static int state(struct zab *z, struct zab_out *out, int64_t zxid)
+{
+	/* The start of the epoch that is served names what was published before it, too. */
+	if (zxid < z->state_zxid || (zxid > z->commit_zxid && zxid != zab_start_of(z)))
+		return -EPROTO;
+	z->state_zxid = zxid;
+	if (z->role == ZAB_LEADING)
+		zab_leader_state(z, out);
+	return 0;
+}
+
 static void timeout(struct zab *z, struct zab_out *out)
 {
 	if (z->role == ZAB_LEADING)
@@ -325,6 +337,8 @@ static int dispatch(struct zab *z, const struct zab_event *event, struct zab_out
 		return sync_asked(z, event->peer);
 	case ZAB_TRIM:
 		return trim(z, event->zxid);
+	case ZAB_STATE:
+		return state(z, out, event->zxid);
 	case ZAB_STOP:
 		if (z->role == ZAB_LOOKING || z->opt.standalone)
 			return -EPROTO;
@@ -370,7 +384,8 @@ static const char *const event_names[] = {
     [ZAB_ELECTED] = "ELECTED", [ZAB_CONNECTED] = "CONNECTED",
     [ZAB_LOST] = "LOST",       [ZAB_RECEIVE] = "RECEIVE",
     [ZAB_READY] = "READY",     [ZAB_SYNC_ASKED] = "SYNC_ASKED",
-    [ZAB_TRIM] = "TRIM",       [ZAB_STOP] = "STOP",
+    [ZAB_TRIM] = "TRIM",       [ZAB_STATE] = "STATE",
+    [ZAB_STOP] = "STOP",
 };
 static const char *const role_names[] = {
     [ZAB_LOOKING] = "LOOKING",

@@ -89,6 +89,7 @@ enum zab_event_type {
 	ZAB_SYNC_ASKED, /* leader: `peer` forwarded a sync; answered when what is submitted is
 			   decided */
 	ZAB_TRIM,       /* the log can't be read any more up to zxid, which is committed */
+	ZAB_STATE,      /* a snapshot of published state as of zxid is stored; never goes back */
 	ZAB_STOP,       /* leave the role: a fault of the disk, an operator */
 };
 
@@ -104,7 +105,7 @@ struct zab_start {
 struct zab_event {
 	enum zab_event_type type;
 	uint64_t now_ms; /* monotonic, never less than before */
-	int64_t zxid;    /* SUBMIT, DURABLE, READY, TRIM; START of a standalone server */
+	int64_t zxid;    /* SUBMIT, DURABLE, TRIM, STATE; START of a standalone server */
 	int32_t peer;    /* CONNECTED, LOST, RECEIVE, SYNC_ASKED: 0..ZAB_PEERS_MAX-1 */
 	int64_t sid;     /* ELECTED */
 	const struct zab_start *start;
@@ -117,7 +118,8 @@ enum zab_send_kind {
 	ZAB_SEND_RANGE,   /* `packet.type` for each of first..last, of one epoch: PROPOSAL, COMMIT,
 			     INFORM, ACK */
 	ZAB_SEND_HISTORY, /* PROPOSAL and COMMIT of all that the log has in (first, last] */
-	ZAB_SEND_STATE,   /* SNAP of packet.zxid, then the state as of it: what is published */
+	ZAB_SEND_STATE,   /* SNAP of packet.zxid, then the state as of it: the snapshot of ZAB_STATE
+			   */
 	ZAB_SEND_CLOSE,   /* behind all that was sent before: close */
 };
 
@@ -139,6 +141,7 @@ enum zab_flag {
 	ZAB_OUT_DELIVER = 128, /* the packet received is the caller's: REQUEST, REVALIDATE, SYNC,
 				  touches of a PING; learner: a PING to answer with touches */
 	ZAB_OUT_CONFIG = 256,  /* committed or last_seen changed: store them */
+	ZAB_OUT_STATE = 512,   /* a learner waits for a newer state: make a snapshot, ZAB_STATE */
 };
 
 /* `send` belongs to z and is valid until the next step. */
@@ -180,6 +183,7 @@ struct zab_peer {
 	uint8_t phase;
 	bool observer;
 	bool epoch_acked; /* counts in the quorum of ACKEPOCH */
+	bool waits;       /* for a state that is newer than its log */
 	int64_t sid, last_zxid;
 	int64_t acked;      /* epoch << 32: NEWLEADER; else the last transaction of this epoch */
 	int64_t early;      /* of a transaction, before that of NEWLEADER */
@@ -208,6 +212,7 @@ struct zab {
 	/* The log. */
 	struct zab_history history;
 	int64_t last_zxid, durable_zxid, commit_zxid;
+	int64_t state_zxid; /* of the newest snapshot */
 	bool staged, ready; /* ready: no cut and no snapshot is under way */
 	struct {
 		struct zab_history history;

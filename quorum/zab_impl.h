@@ -54,6 +54,7 @@ void zab_leader_receive(struct zab *z, struct zab_out *out, int32_t peer,
 			const struct zab_packet *packet);
 int zab_leader_sync(struct zab *z, int32_t peer);
 void zab_leader_advance(struct zab *z, struct zab_out *out);
+void zab_leader_state(struct zab *z, struct zab_out *out);
 void zab_leader_timeout(struct zab *z, struct zab_out *out);
 uint64_t zab_leader_deadline(const struct zab *z);
 void zab_leader_drop(struct zab *z, int32_t peer, const char *why);
@@ -61,8 +62,9 @@ void zab_leader_check(const struct zab *z);
 
 /* --- sync.c --- */
 
-/* Queue what the learner lacks, up to `upto`, behind DIFF, TRUNC or SNAP. */
-void zab_sync_peer(struct zab *z, int32_t peer, int64_t upto);
+/* Queue what the learner lacks, up to `upto`, behind DIFF, TRUNC or SNAP. False, and nothing is
+ * queued: that takes a newer state than there is. */
+bool zab_sync_peer(struct zab *z, int32_t peer, int64_t upto);
 
 /* --- learner.c --- */
 

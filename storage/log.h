@@ -83,5 +83,8 @@ uint64_t sto_log_room(struct sto_log *log);
 /* Bytes of blocks written since open, padding included. */
 uint64_t sto_log_bytes_since_open(const struct sto_log *log);
 
+/* The directory of its files has become `dir` (member.h): new ones are made there. 0 or -errno. */
+int sto_log_moved(struct sto_log *log, const char *dir);
+
 /* Seal, give back what was zero-filled in vain, and free. 0 or -errno of that; always frees. */
 int sto_log_close(struct sto_log *log);

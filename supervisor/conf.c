@@ -9,74 +9,83 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "base/log.h"
-#include "supervisor/keys.h"
 #include "supervisor/machine.h"
-#include "supervisor/properties.h"
+#include "supervisor/reading.h"
 
 enum { HEAP_MIN = 16 << 20, SNAP_COUNT_MIN = 2, RETAIN_MIN = 3, EXTRA_MIN = 1024 };
 
-/* Where we are, for messages; and what the server lines said. */
-struct reading {
-	struct conf *c;
-	struct sup_conf_texts *texts;
-	const char *name; /* of the file; NULL: command-line arguments */
-	unsigned servers;
-	bool failed;
-};
-
-static void say(char *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
 /* Append to one of the texts; what does not fit is cut. */
-static void say(char *text, const char *format, ...)
+static void say_list(char *text, const char *format, va_list args)
 {
 	size_t used = strlen(text);
+
+	vsnprintf(text + used, SUP_CONF_TEXT - used, format, args);
+}
+
+void sup_say(char *text, const char *format, ...)
+{
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(text + used, SUP_CONF_TEXT - used, format, args);
+	say_list(text, format, args);
 	va_end(args);
 }
 
-static void fail(struct reading *r, const struct sup_property *p, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void sup_remark(struct sup_reading *r, const char *format, ...)
+{
+	char *text = r->texts->remarks;
+	va_list args;
 
-/* Only the first failure counts. p: where, NULL for the file as a whole. */
-static void fail(struct reading *r, const struct sup_property *p, const char *format, ...)
+	sup_say(text, "%s", *text ? "; " : "");
+	va_start(args, format);
+	say_list(text, format, args);
+	va_end(args);
+}
+
+void sup_fail(struct sup_reading *r, const struct sup_property *p, const char *format, ...)
 {
 	char *text = r->texts->error;
 	char key[128];
 	va_list args;
-	size_t used;
 
 	if (r->failed)
 		return;
 	r->failed = true;
-	say(text, "%s", r->name ? r->name : "arguments");
+	sup_say(text, "%s", r->name ? r->name : "arguments");
 	if (p && r->name)
-		say(text, ":%u", p->line);
+		sup_say(text, ":%u", p->line);
 	if (p)
-		say(text, ": %s", log_escape(key, sizeof(key), p->key, strlen(p->key)));
-	say(text, ": ");
-	used = strlen(text);
+		sup_say(text, ": %s", log_escape(key, sizeof(key), p->key, strlen(p->key)));
+	sup_say(text, ": ");
 	va_start(args, format);
-	vsnprintf(text + used, SUP_CONF_TEXT - used, format, args);
+	say_list(text, format, args);
 	va_end(args);
 }
 
-static void fail_value(struct reading *r, const struct sup_property *p, const char *expected)
+void sup_fail_value(struct sup_reading *r, const struct sup_property *p, const char *expected)
 {
 	char value[256];
 
-	fail(r, p, "expected %s, got \"%s\"", expected,
-	     log_escape(value, sizeof(value), p->value, strlen(p->value)));
+	sup_fail(r, p, "expected %s, got \"%s\"", expected,
+		 log_escape(value, sizeof(value), p->value, strlen(p->value)));
 }
 
-static void fail_range(struct reading *r, const struct sup_property *p, const struct sup_key *k)
+void sup_fail_syntax(struct sup_reading *r, int err, unsigned line)
+{
+	if (r->failed)
+		return;
+	r->failed = true;
+	if (err == -EINVAL)
+		sup_say(r->texts->error, "%s:%u: a broken \\uXXXX, or a zero byte", r->name, line);
+	else
+		sup_say(r->texts->error, "%s: %s", r->name, strerror(-err));
+}
+
+static void fail_range(struct sup_reading *r, const struct sup_property *p, const struct sup_key *k)
 {
 	char expected[160];
 	const char * or = k->min == -1 ? "-1, or " : "";
@@ -87,10 +96,10 @@ static void fail_range(struct reading *r, const struct sup_property *p, const st
 	else
 		snprintf(expected, sizeof(expected), "%s%s from %" PRId64 " to %" PRId64, or,
 			 k->what, min, k->max);
-	fail_value(r, p, expected);
+	sup_fail_value(r, p, expected);
 }
 
-static bool parse_number(const char *text, int64_t *number)
+bool sup_parse_number(const char *text, int64_t *number)
 {
 	const char *digits = text + (*text == '-' || *text == '+');
 	bool hex = digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X');
@@ -118,13 +127,14 @@ static void store(struct conf *c, const struct sup_key *k, int64_t number)
 		*(uint64_t *)(void *)field = (uint64_t)number;
 }
 
-static void take_number(struct reading *r, const struct sup_property *p, const struct sup_key *k)
+static void take_number(struct sup_reading *r, const struct sup_property *p,
+			const struct sup_key *k)
 {
 	int64_t n;
 
-	if (!parse_number(p->value, &n) || n < k->min || n > k->max ||
-	    (k->min == -1 && n == 0 && k->offset != offsetof(struct conf, listen_backlog) &&
-	     k->offset != offsetof(struct conf, snap_size_limit))) {
+	if (!sup_parse_number(p->value, &n) || n < k->min || n > k->max ||
+	    (n == 0 && (k->offset == offsetof(struct conf, session_min_ms) ||
+			k->offset == offsetof(struct conf, session_max_ms)))) {
 		fail_range(r, p, k);
 		return;
 	}
@@ -133,7 +143,7 @@ static void take_number(struct reading *r, const struct sup_property *p, const s
 	store(r->c, k, n * (int64_t)k->scale);
 }
 
-static void take_text(struct reading *r, const struct sup_property *p, const struct sup_key *k)
+static void take_text(struct sup_reading *r, const struct sup_property *p, const struct sup_key *k)
 {
 	char **field = (char **)(void *)((char *)r->c + k->offset);
 
@@ -145,7 +155,7 @@ static void take_text(struct reading *r, const struct sup_property *p, const str
 	CHECK(*field);
 }
 
-static void take_size(struct reading *r, const struct sup_property *p, const struct sup_key *k)
+static void take_size(struct sup_reading *r, const struct sup_property *p, const struct sup_key *k)
 {
 	static const char letters[] = "KMGT";
 	char digits[32];
@@ -160,83 +170,40 @@ static void take_size(struct reading *r, const struct sup_property *p, const str
 			digits[len - 1] = '\0';
 			scale = (int64_t)1 << 10 * (letter - letters + 1);
 		}
-		if (parse_number(digits, &n) && n >= 0 && n <= INT64_MAX / scale &&
+		if (sup_parse_number(digits, &n) && n >= 0 && n <= INT64_MAX / scale &&
 		    n * scale >= HEAP_MIN && (uint64_t)(n * scale) <= SUP_HEAP_MAX) {
 			store(r->c, k, n * scale);
 			return;
 		}
 	}
-	fail_value(r, p, k->what);
+	sup_fail_value(r, p, k->what);
 }
 
-static void take_workers(struct reading *r, const struct sup_property *p, const struct sup_key *k)
+static void take_workers(struct sup_reading *r, const struct sup_property *p,
+			 const struct sup_key *k)
 {
 	int64_t n = 0;
 
 	if (strcasecmp(p->value, "auto") != 0 &&
-	    (!parse_number(p->value, &n) || n < 1 || n > CONF_WORKERS_MAX))
-		fail_value(r, p, k->what);
+	    (!sup_parse_number(p->value, &n) || n < 1 || n > CONF_WORKERS_MAX))
+		sup_fail_value(r, p, k->what);
 	store(r->c, k, n);
 }
 
-/* The client port of HOST:PORT:PORT[:ROLE];[HOST:]PORT: where clientPort is not given, it counts.
- */
-static void take_server_client(struct reading *r, const struct sup_property *p, const char *client)
+static void take_role(struct sup_reading *r, const struct sup_property *p, const struct sup_key *k)
 {
-	const char *colon = strrchr(client, ':');
-	const char *port = colon ? colon + 1 : client;
-	size_t host = colon ? (size_t)(colon - client) : 0;
-	int64_t n;
-
-	if (!parse_number(port, &n) || n < 1 || n > UINT16_MAX) {
-		fail_value(r, p, "HOST:PORT:PORT;[HOST:]PORT with ports from 1 to 65535");
-		return;
-	}
-	if (r->c->client_port)
-		return;
-	r->c->client_port = (uint16_t)n;
-	if (host > 2 && client[0] == '[') { /* [v6] */
-		client++;
-		host -= 2;
-	}
-	if (host && strncmp(client, "0.0.0.0", host) != 0) {
-		free(r->c->client_address);
-		r->c->client_address = strndup(client, host);
-		CHECK(r->c->client_address);
-	}
+	r->role = p;
+	r->observer = strcasecmp(p->value, "observer") == 0;
+	if (!r->observer && strcasecmp(p->value, "participant") != 0)
+		sup_fail_value(r, p, k->what);
 }
 
-static void take_server(struct reading *r, const struct sup_property *p)
-{
-	const char *semicolon = strchr(p->value, ';');
-	size_t len = semicolon ? (size_t)(semicolon - p->value) : strlen(p->value);
-	const char *last = p->value;
-	unsigned colons = 0;
-
-	for (const char *c = p->value; c < p->value + len; c++)
-		if (*c == ':') {
-			colons++;
-			last = c + 1;
-		}
-	if (colons < 2 || (semicolon && strchr(semicolon + 1, ';'))) {
-		fail_value(r, p, "HOST:PORT:PORT[:ROLE][;[HOST:]PORT]");
-		return;
-	}
-	if (len - (size_t)(last - p->value) == 8 && strncasecmp(last, "observer", 8) == 0)
-		fail(r, p,
-		     "an observer needs other servers, and this version serves standalone only");
-	if (++r->servers > 1)
-		fail(r, p, "a second server line, and this version serves standalone only");
-	if (semicolon)
-		take_server_client(r, p, semicolon + 1);
-}
-
-static void take_bool(struct reading *r, const struct sup_property *p, const struct sup_key *k)
+static void take_bool(struct sup_reading *r, const struct sup_property *p, const struct sup_key *k)
 {
 	bool is_true = strcasecmp(p->value, "true") == 0;
 
 	if (!is_true && strcasecmp(p->value, "false") != 0)
-		fail_value(r, p, "true or false");
+		sup_fail_value(r, p, "true or false");
 	store(r->c, k, is_true);
 }
 
@@ -245,7 +212,7 @@ static bool is_off(const struct sup_property *p, const struct sup_key *k)
 	return k->off && strcasecmp(p->value, k->off) == 0;
 }
 
-static void take(struct reading *r, const struct sup_property *p, const struct sup_key *k)
+static void take(struct sup_reading *r, const struct sup_property *p, const struct sup_key *k)
 {
 	switch (k->type) {
 	case SUP_KEY_TEXT:
@@ -272,34 +239,33 @@ static void take(struct reading *r, const struct sup_property *p, const struct s
 	case SUP_KEY_WORKERS:
 		take_workers(r, p, k);
 		break;
-	case SUP_KEY_SERVER:
-		take_server(r, p);
+	case SUP_KEY_ROLE:
+		take_role(r, p, k);
 		break;
+	case SUP_KEY_MEMBER: /* sup_ensemble_read() */
 	case SUP_KEY_REFUSED:
-		if (!is_off(p, k))
-			fail(r, p, "%s", k->what);
-		break;
 	case SUP_KEY_IGNORED:
-		break; /* told by tell_ignored() */
+		break; /* judge() */
 	}
 }
 
-static const struct sup_key *key_of(const struct sup_property *p)
+const struct sup_key *sup_key_of(const struct sup_property *p)
 {
 	static const char prefix[] = "zookeeper.";
-	size_t len = sizeof(prefix) - 1;
+	size_t len = strncmp(p->key, prefix, sizeof(prefix) - 1) == 0 ? sizeof(prefix) - 1 : 0;
+	const struct sup_key *k = sup_key_find(p->key + len);
 
-	return sup_key_find(strncmp(p->key, prefix, len) == 0 ? p->key + len : p->key);
+	/* "server.1" is a line of the file, and "zookeeper.version" somebody's property. */
+	return len && k && k->type == SUP_KEY_MEMBER ? NULL : k;
 }
 
-/* Is there a later line with the same key? Then this one does not count. */
-static bool is_overridden(const struct sup_properties *all, size_t i)
+bool sup_is_overridden(const struct sup_properties *all, size_t i)
 {
-	const struct sup_key *k = key_of(&all->list[i]);
+	const struct sup_key *k = sup_key_of(&all->list[i]);
 
 	for (size_t j = i + 1; j < all->n; j++)
 		if (strcmp(all->list[i].key, all->list[j].key) == 0 ||
-		    (k && k->size && k == key_of(&all->list[j])))
+		    (k && k->size && k == sup_key_of(&all->list[j])))
 			return true;
 	return false;
 }
@@ -308,27 +274,45 @@ static void tell(char *text, const char *before, const struct sup_property *p)
 {
 	char key[128];
 
-	say(text, "%s%s", before, log_escape(key, sizeof(key), p->key, strlen(p->key)));
+	sup_say(text, "%s%s", before, log_escape(key, sizeof(key), p->key, strlen(p->key)));
+}
+
+static enum sup_reason reason_of(const struct sup_reading *r, const struct sup_key *k)
+{
+	return r->c->members ? k->ensemble : k->alone;
 }
 
 /* "TLS is not served yet: a, b; the quorum's, and this server is standalone: c" */
-static void tell_ignored(struct reading *r, const struct sup_properties *all)
+static void tell_ignored(struct sup_reading *r, const struct sup_properties *all)
 {
 	char *text = r->texts->ignored;
 
-	for (enum sup_reason why = 0; why < SUP_REASONS; why++) {
+	for (enum sup_reason why = SUP_HAS_EFFECT + 1; why < SUP_REASONS; why++) {
 		unsigned n = 0;
 
 		for (size_t i = 0; i < all->n; i++) {
-			const struct sup_key *k = key_of(&all->list[i]);
+			const struct sup_key *k = sup_key_of(&all->list[i]);
 
-			if (!k || k->type != SUP_KEY_IGNORED || k->reason != why ||
-			    is_off(&all->list[i], k) || is_overridden(all, i))
+			if (!k || reason_of(r, k) != why || is_off(&all->list[i], k) ||
+			    sup_is_overridden(all, i))
 				continue;
 			if (n++ == 0)
-				say(text, "%s%s", *text ? "; " : "", sup_reason_text(why));
+				sup_say(text, "%s%s", *text ? "; " : "", sup_reason_text(why));
 			tell(text, n == 1 ? ": " : ", ", &all->list[i]);
 		}
+	}
+}
+
+/* What asks for what can't be given; in a standalone server what is between servers asks nothing.
+ */
+static void refuse(struct sup_reading *r, const struct sup_properties *all)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		const struct sup_key *k = sup_key_of(&all->list[i]);
+
+		if (k && k->type == SUP_KEY_REFUSED && reason_of(r, k) == SUP_HAS_EFFECT &&
+		    !is_off(&all->list[i], k) && !sup_is_overridden(all, i))
+			sup_fail(r, &all->list[i], "%s", k->what);
 	}
 }
 
@@ -356,36 +340,68 @@ static void set_defaults(struct conf *c, const char *file)
 	    .container_check_ms = 60000,
 	    .container_per_minute = 10000,
 	    .server_id = 1,
+	    .connect_retry_ms = 100,
+	    .election_connect_ms = 5000,
+	    .election_bind_retries = 3,
+	    .vote_min_ms = 200,
+	    .vote_max_ms = 60000,
+	    .observer_delay_ms = 200,
+	    .leader_serves = true,
+	    .standalone_enabled = true,
 	};
 }
 
-static void raise_to(struct reading *r, uint32_t *field, int32_t min, const char *key)
+static void raise_to(struct sup_reading *r, uint32_t *field, int32_t min, const char *key)
 {
 	if ((int32_t)*field >= min)
 		return;
-	say(r->texts->adjusted, "%s%s: %d was raised to %d", *r->texts->adjusted ? "; " : "", key,
-	    (int)*field, (int)min);
+	sup_remark(r, "%s: %d was raised to %d", key, (int)*field, (int)min);
 	*field = (uint32_t)min;
 }
 
+static uint32_t ticks_ms(const struct conf *c, uint32_t ticks)
+{
+	uint64_t ms = (uint64_t)c->tick_ms * ticks;
+
+	return ms < INT32_MAX ? (uint32_t)ms : INT32_MAX;
+}
+
+static void resolve_ensemble(struct sup_reading *r)
+{
+	struct conf *c = r->c;
+
+	if (!c->members)
+		return;
+	if (!c->init_limit)
+		sup_fail(r, NULL, "initLimit is missing, and there is more than one server");
+	if (!c->sync_limit)
+		sup_fail(r, NULL, "syncLimit is missing, and there is more than one server");
+	if (!c->election_hello_ms)
+		c->election_hello_ms = ticks_ms(c, c->sync_limit);
+	if (c->vote_max_ms < c->vote_min_ms)
+		c->vote_max_ms = c->vote_min_ms;
+}
+
 /* What holds between keys, and what one takes from another. */
-static void resolve(struct reading *r)
+static void resolve(struct sup_reading *r)
 {
 	struct conf *c = r->c;
 
 	if (!c->data_dir)
-		fail(r, NULL, "dataDir is missing");
+		sup_fail(r, NULL, "dataDir is missing");
 	if (!c->client_port)
-		fail(r, NULL, "clientPort is missing (TLS alone is not served yet)");
+		sup_fail(r, NULL, "clientPort is missing (TLS alone is not served yet)");
 	raise_to(r, &c->snap_count, SNAP_COUNT_MIN, "snapCount");
 	raise_to(r, &c->purge_retain, RETAIN_MIN, "autopurge.snapRetainCount");
+	resolve_ensemble(r);
 	if (!c->session_min_ms)
-		c->session_min_ms = c->tick_ms < INT32_MAX / 2 ? 2 * c->tick_ms : INT32_MAX;
+		c->session_min_ms = ticks_ms(c, 2);
 	if (!c->session_max_ms)
-		c->session_max_ms = c->tick_ms < INT32_MAX / 20 ? 20 * c->tick_ms : INT32_MAX;
+		c->session_max_ms = ticks_ms(c, 20);
 	if (c->session_min_ms > c->session_max_ms)
-		fail(r, NULL, "minSessionTimeout %" PRIu32 " is over maxSessionTimeout %" PRIu32,
-		     c->session_min_ms, c->session_max_ms);
+		sup_fail(r, NULL,
+			 "minSessionTimeout %" PRIu32 " is over maxSessionTimeout %" PRIu32,
+			 c->session_min_ms, c->session_max_ms);
 	if (!c->max_buffer_extra)
 		c->max_buffer_extra = c->max_buffer;
 	if (c->max_buffer_extra < EXTRA_MIN)
@@ -397,7 +413,7 @@ static void resolve(struct reading *r)
 	CHECK(c->worker_user);
 }
 
-static int finish(struct reading *r)
+static int finish(struct sup_reading *r)
 {
 	resolve(r);
 	if (!r->failed)
@@ -406,59 +422,75 @@ static int finish(struct reading *r)
 	return -1;
 }
 
-int sup_conf_parse(struct conf *c, const char *name, const char *text, size_t len,
-		   struct sup_conf_texts *texts)
+static void take_all(struct sup_reading *r, const struct sup_properties *all)
 {
-	struct reading r = {.c = c, .texts = texts, .name = name};
+	for (size_t i = 0; i < all->n && !r->failed; i++) {
+		const struct sup_key *k = sup_key_of(&all->list[i]);
+
+		if (!k)
+			tell(r->texts->unknown, *r->texts->unknown ? ", " : "", &all->list[i]);
+		else if (!sup_is_overridden(all, i))
+			take(r, &all->list[i], k);
+	}
+	if (!r->failed)
+		sup_ensemble_read(r, all);
+	refuse(r, all);
+	tell_ignored(r, all);
+}
+
+int sup_conf_parse(struct conf *c, const char *name, const char *text, size_t len,
+		   sup_conf_read *read, struct sup_conf_texts *texts)
+{
+	struct sup_reading r = {.c = c, .texts = texts, .read = read, .name = name};
 	struct sup_properties all;
 	unsigned line = 0;
-	int err;
+	int err, result;
 
 	*texts = (struct sup_conf_texts){0};
 	set_defaults(c, name);
 	err = sup_properties_parse(&all, text, len, &line);
-	if (err == -EINVAL) {
-		say(texts->error, "%s:%u: a broken \\uXXXX, or a zero byte", name, line);
-		sup_conf_free(c);
-		return -1;
-	}
 	if (err) {
-		say(texts->error, "%s: %s", name, strerror(-err));
-		sup_conf_free(c);
-		return -1;
+		sup_fail_syntax(&r, err, line);
+		return finish(&r);
 	}
-	for (size_t i = 0; i < all.n && !r.failed; i++) {
-		const struct sup_key *k = key_of(&all.list[i]);
-
-		if (!k)
-			tell(texts->unknown, *texts->unknown ? ", " : "", &all.list[i]);
-		else if (!is_overridden(&all, i))
-			take(&r, &all.list[i], k);
-	}
-	tell_ignored(&r, &all);
+	take_all(&r, &all);
+	result = finish(&r);
 	sup_properties_free(&all);
-	return finish(&r);
+	return result;
+}
+
+static ssize_t read_file(const char *path, void *to, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t have = 0;
+	ssize_t got = 1;
+	int err = errno;
+
+	if (fd < 0)
+		return -err;
+	while (have < size && got != 0) {
+		got = read(fd, (char *)to + have, size - have);
+		err = errno;
+		if (got < 0 && err != EINTR)
+			break;
+		have += got > 0 ? (size_t)got : 0;
+	}
+	close(fd);
+	return got < 0 ? -err : (ssize_t)have;
 }
 
 int sup_conf_load(struct conf *c, const char *path, struct sup_conf_texts *texts)
 {
 	char *text = malloc(SUP_PROPERTIES_BYTES_MAX + 1);
-	FILE *f = fopen(path, "re");
-	size_t len = 0;
-	int err;
+	ssize_t len = text ? read_file(path, text, SUP_PROPERTIES_BYTES_MAX + 1) : -ENOMEM;
+	int err = -1;
 
 	*c = (struct conf){0};
-	if (text && f)
-		len = fread(text, 1, SUP_PROPERTIES_BYTES_MAX + 1, f);
-	if (!text || !f || ferror(f)) {
-		*texts = (struct sup_conf_texts){0};
-		say(texts->error, "%s: %s", path, strerror(errno));
-		err = -1;
-	} else {
-		err = sup_conf_parse(c, path, text, len, texts);
-	}
-	if (f)
-		fclose(f);
+	*texts = (struct sup_conf_texts){0};
+	if (len < 0)
+		sup_say(texts->error, "%s: %s", path, strerror((int)-len));
+	else
+		err = sup_conf_parse(c, path, text, (size_t)len, read_file, texts);
 	free(text);
 	return err;
 }
@@ -466,7 +498,7 @@ int sup_conf_load(struct conf *c, const char *path, struct sup_conf_texts *texts
 int sup_conf_arguments(struct conf *c, int n, char **args, struct sup_conf_texts *texts)
 {
 	static const char *const names[] = {"clientPort", "dataDir", "tickTime", "maxClientCnxns"};
-	struct reading r = {.c = c, .texts = texts};
+	struct sup_reading r = {.c = c, .texts = texts};
 
 	CHECK(n >= 2);
 	CHECK(n <= 4);
@@ -507,5 +539,7 @@ void sup_conf_free(struct conf *c)
 	free(c->four_letter_words);
 	free(c->enforce_auth_schemes);
 	free(c->worker_user);
+	free(c->members);
+	free(c->dynamic_file);
 	*c = (struct conf){0};
 }

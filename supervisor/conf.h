@@ -4,11 +4,16 @@
  * Every key that Apache ZooKeeper knows is either honoured or named in one text with the reason
  * why it has no effect; keys that ZooKeeper does not know either are named in another. A key may
  * carry the prefix "zookeeper." (as the Java property does). What asks for protection that this
- * server can't give, or for more than one server, is an error: it must not be ignored.
+ * server can't give is an error: it must not be ignored.
+ *
+ * Several servers, in the file or in the one that dynamicConfigFile names, make an ensemble
+ * (QuorumPeerConfig): then conf->members is not NULL, and dataDir/myid says who we are. Without
+ * members what concerns an ensemble is among what has no effect.
  */
 #pragma once
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/conf.h"
 
@@ -20,16 +25,20 @@ struct sup_conf_texts {
 	char error[SUP_CONF_TEXT];   /* zoo.cfg:12: tickTime: expected ..., got "abc" */
 	char ignored[SUP_CONF_TEXT]; /* known to ZooKeeper, without effect here, and why */
 	char unknown[SUP_CONF_TEXT]; /* keys that nobody knows */
-	char
-	    adjusted[SUP_CONF_TEXT]; /* values that were moved into the bounds, as ZooKeeper does */
+	/* Values that were moved into the bounds, as ZooKeeper does, and what looks unintended. */
+	char remarks[SUP_CONF_TEXT];
 };
 
+/* The whole of a file, cut at `size`: bytes, or -errno. */
+typedef ssize_t sup_conf_read(const char *path, void *to, size_t size);
+
 /*
- * Parse the text of a file called `name` (for messages and conf->file). Touches no
- * file. 0; -1: texts->error says why, *c is empty.
+ * Parse the text of a file called `name` (for messages and conf->file). Touches no file; `read`
+ * does for dataDir/myid and dynamicConfigFile (NULL: they are not there).
+ * 0; -1: texts->error says why, *c is empty.
  */
 int sup_conf_parse(struct conf *c, const char *name, const char *text, size_t len,
-		   struct sup_conf_texts *texts);
+		   sup_conf_read *read, struct sup_conf_texts *texts);
 /* The same from a file. */
 int sup_conf_load(struct conf *c, const char *path, struct sup_conf_texts *texts);
 /* PORT DATADIR [TICKTIME [MAXCNXNS]], n = 2..4 of them. */

@@ -5,26 +5,56 @@
 #include "base/conf.h"
 
 #define FIELD(field_) offsetof(struct conf, field_), sizeof(((struct conf *)0)->field_)
-#define NUMBER(name_, field_, min_, max_, scale_, what_)                                           \
+#define NUMBER_(name_, field_, min_, max_, scale_, what_, alone_)                                  \
 	{                                                                                          \
-		name_, SUP_KEY_NUMBER, FIELD(field_), min_, max_, scale_, what_, 0, NULL           \
+		name_, SUP_KEY_NUMBER, FIELD(field_), min_, max_, scale_, what_, alone_,           \
+		    SUP_HAS_EFFECT, NULL                                                           \
 	}
+#define NUMBER(name_, field_, min_, max_, scale_, what_)                                           \
+	NUMBER_(name_, field_, min_, max_, scale_, what_, SUP_HAS_EFFECT)
 #define VALUE(name_, type_, field_, what_)                                                         \
 	{                                                                                          \
-		name_, type_, FIELD(field_), 0, 0, 0, what_, 0, NULL                               \
+		name_, type_, FIELD(field_), 0, 0, 0, what_, SUP_HAS_EFFECT, SUP_HAS_EFFECT, NULL  \
 	}
 #define REFUSED(name_, off_, why_)                                                                 \
 	{                                                                                          \
-		name_, SUP_KEY_REFUSED, 0, 0, 0, 0, 0, why_, 0, off_                               \
+		name_, SUP_KEY_REFUSED, 0, 0, 0, 0, 0, why_, SUP_HAS_EFFECT, SUP_HAS_EFFECT, off_  \
 	}
 #define IGNORED(name_, reason_, off_)                                                              \
 	{                                                                                          \
-		name_, SUP_KEY_IGNORED, 0, 0, 0, 0, 0, NULL, reason_, off_                         \
+		name_, SUP_KEY_IGNORED, 0, 0, 0, 0, 0, NULL, reason_, reason_, off_                \
+	}
+/* What matters between servers: a standalone one leaves it be. */
+#define QUORUM_NUMBER(name_, field_, min_, what_)                                                  \
+	NUMBER_(name_, field_, min_, INT32_MAX, 1, what_, SUP_QUORUM)
+#define QUORUM_VALUE(name_, type_, field_, off_)                                                   \
+	{                                                                                          \
+		name_, type_, FIELD(field_), 0, 0, 0, NULL, SUP_QUORUM, SUP_HAS_EFFECT, off_       \
+	}
+#define QUORUM_REFUSED(name_, off_, why_)                                                          \
+	{                                                                                          \
+		name_, SUP_KEY_REFUSED, 0, 0, 0, 0, 0, why_, SUP_QUORUM, SUP_HAS_EFFECT, off_      \
+	}
+#define QUORUM_IGNORED(name_, reason_, off_)                                                       \
+	{                                                                                          \
+		name_, SUP_KEY_IGNORED, 0, 0, 0, 0, 0, NULL, SUP_QUORUM, reason_, off_             \
+	}
+#define MEMBER(name_, what_, alone_)                                                               \
+	{                                                                                          \
+		name_, SUP_KEY_MEMBER, 0, 0, 0, 0, 0, what_, alone_, SUP_HAS_EFFECT, NULL          \
+	}
+#define LOCAL_SESSIONS(name_, field_)                                                              \
+	{                                                                                          \
+		name_, SUP_KEY_BOOL, FIELD(field_), 0, 0, 0, NULL, SUP_LOCAL_SESSIONS,             \
+		    SUP_LOCAL_SESSIONS, "false"                                                    \
 	}
 
-#define MS              "a number of milliseconds"
-#define COUNT           "a number"
-#define ONLY_STANDALONE "this version serves standalone only"
+#define MS    "a number of milliseconds"
+#define COUNT "a number"
+#define TICKS "a number of ticks"
+#define PLAIN                                                                                      \
+	"servers talk to each other without TLS and SASL in this version, and an ensemble must "   \
+	"not lose its protection silently"
 
 static const struct sup_key keys[] = {
     /* --- honoured --- */
@@ -70,18 +100,44 @@ static const struct sup_key keys[] = {
     VALUE("paddock.heap", SUP_KEY_SIZE, heap_max,
 	  "a size from 16M to 120G, as 512M or 8G (bytes without a letter)"),
     VALUE("paddock.workerUser", SUP_KEY_TEXT, worker_user, "a user"),
-    {"server.", SUP_KEY_SERVER, 0, 0, 0, 0, 0, NULL, 0, NULL},
+    VALUE("standaloneEnabled", SUP_KEY_BOOL, standalone_enabled, NULL),
+    VALUE("dynamicConfigFile", SUP_KEY_TEXT, dynamic_file, "a file"),
+    {"peerType", SUP_KEY_ROLE, 0, 0, 0, 0, 0, "participant or observer", 0, 0, NULL},
+    MEMBER("server.", "HOST:PORT:PORT[:ROLE][;[HOST:]PORT]", SUP_HAS_EFFECT),
+    MEMBER("group.", "SID:SID:..", SUP_QUORUM),
+    MEMBER("weight.", "a number", SUP_QUORUM),
+    MEMBER("version", "a hexadecimal number", SUP_QUORUM),
+
+    /* --- honoured in an ensemble --- */
+    QUORUM_NUMBER("initLimit", init_limit, 0, TICKS),
+    QUORUM_NUMBER("syncLimit", sync_limit, 0, TICKS),
+    QUORUM_NUMBER("connectToLearnerMasterLimit", connect_limit, 0, TICKS),
+    QUORUM_NUMBER("leaderConnectDelayDuringRetryMs", connect_retry_ms, 0, MS),
+    QUORUM_NUMBER("cnxTimeout", election_connect_ms, 1, MS),
+    QUORUM_NUMBER("quorumCnxnTimeoutMs", election_hello_ms, -1, MS),
+    QUORUM_NUMBER("electionPortBindRetry", election_bind_retries, 0, COUNT),
+    QUORUM_NUMBER("fastleader.minNotificationInterval", vote_min_ms, 1, MS),
+    QUORUM_NUMBER("fastleader.maxNotificationInterval", vote_max_ms, 1, MS),
+    QUORUM_NUMBER("observer.election.DelayMs", observer_delay_ms, 0, MS),
+    QUORUM_VALUE("quorumListenOnAllIPs", SUP_KEY_BOOL, listen_on_all, "false"),
+    QUORUM_VALUE("multiAddress.enabled", SUP_KEY_BOOL, several_addresses, "false"),
+    QUORUM_VALUE("leaderServes", SUP_KEY_YES, leader_serves, "yes"),
+    LOCAL_SESSIONS("localSessionsEnabled", local_sessions),
+    LOCAL_SESSIONS("localSessionsUpgradingEnabled", local_sessions_upgrading),
 
     /* --- not to be ignored --- */
-    REFUSED("dynamicConfigFile", NULL, ONLY_STANDALONE),
-    REFUSED("standaloneEnabled", "true", ONLY_STANDALONE),
-    REFUSED("peerType", "participant", ONLY_STANDALONE),
     REFUSED("electionAlg", "3", "there is no other election algorithm than 3"),
     REFUSED("sessionRequireClientSASLAuth", "false",
 	    "SASL is not served yet, so nobody could be let in"),
     REFUSED("DigestAuthenticationProvider.digestAlg", "SHA1",
 	    "passwords are hashed with SHA1 only"),
     REFUSED("emulate353TTLNodes", "false", "the TTL layout of 3.5.3 is not known here"),
+    QUORUM_REFUSED("sslQuorum", "false", PLAIN),
+    QUORUM_REFUSED("quorum.auth.enableSasl", "false", PLAIN),
+    QUORUM_REFUSED("quorum.auth.serverRequireSasl", "false", PLAIN),
+    QUORUM_REFUSED("quorum.auth.learnerRequireSasl", "false", PLAIN),
+    QUORUM_REFUSED("oraclePath", NULL,
+		   "an oracle in place of a quorum can elect two leaders: not served"),
 
     /* --- without effect --- */
     IGNORED("secureClientPort", SUP_TLS, NULL),
@@ -116,41 +172,28 @@ static const struct sup_key keys[] = {
     IGNORED("connection_throttle_", SUP_THROTTLE, NULL),
     IGNORED("largeRequestThreshold", SUP_THROTTLE, "-1"),
     IGNORED("largeRequestMaxBytes", SUP_THROTTLE, NULL),
-    IGNORED("localSessionsEnabled", SUP_LOCAL_SESSIONS, "false"),
-    IGNORED("localSessionsUpgradingEnabled", SUP_LOCAL_SESSIONS, "false"),
     IGNORED("enableEagerACLCheck", SUP_EAGER_ACL, "false"),
 
-    IGNORED("initLimit", SUP_QUORUM, NULL),
-    IGNORED("syncLimit", SUP_QUORUM, NULL),
-    IGNORED("connectToLearnerMasterLimit", SUP_QUORUM, NULL),
-    IGNORED("group.", SUP_QUORUM, NULL),
-    IGNORED("weight.", SUP_QUORUM, NULL),
-    IGNORED("quorumListenOnAllIPs", SUP_QUORUM, "false"),
-    IGNORED("observerMasterPort", SUP_QUORUM, "0"),
-    IGNORED("observerMaster.", SUP_QUORUM, NULL),
-    IGNORED("syncEnabled", SUP_QUORUM, "true"),
-    IGNORED("oraclePath", SUP_QUORUM, NULL),
-    IGNORED("multiAddress.", SUP_QUORUM, NULL),
-    IGNORED("sslQuorum", SUP_QUORUM, "false"),
-    IGNORED("sslQuorumReloadCertFiles", SUP_QUORUM, "false"),
-    IGNORED("portUnification", SUP_QUORUM, "false"),
-    IGNORED("quorum.", SUP_QUORUM, NULL),
-    IGNORED("quorumCnxnTimeoutMs", SUP_QUORUM, "-1"),
-    IGNORED("leaderServes", SUP_QUORUM, "yes"),
-    IGNORED("leader.", SUP_QUORUM, NULL),
-    IGNORED("leaderConnectDelayDuringRetryMs", SUP_QUORUM, NULL),
-    IGNORED("follower.", SUP_QUORUM, NULL),
-    IGNORED("learner.", SUP_QUORUM, NULL),
-    IGNORED("observer.", SUP_QUORUM, NULL),
-    IGNORED("fastleader.", SUP_QUORUM, NULL),
-    IGNORED("electionPortBindRetry", SUP_QUORUM, NULL),
-    IGNORED("cnxTimeout", SUP_QUORUM, NULL),
-    IGNORED("tcpKeepAlive", SUP_QUORUM, "false"),
-    IGNORED("commitLogCount", SUP_QUORUM, NULL),
-    IGNORED("forceSnapshotSync", SUP_QUORUM, "false"),
-    IGNORED("snapshotSizeFactor", SUP_QUORUM, NULL),
-    IGNORED("forward_learner_requests_to_commit_processor_disabled", SUP_QUORUM, NULL),
-    IGNORED("readonlymode.", SUP_QUORUM, NULL),
+    QUORUM_IGNORED("observerMasterPort", SUP_OBSERVER_MASTER, "0"),
+    QUORUM_IGNORED("observerMaster.", SUP_OBSERVER_MASTER, NULL),
+    QUORUM_IGNORED("syncEnabled", SUP_OBSERVER_DISK, "true"),
+    QUORUM_IGNORED("tcpKeepAlive", SUP_KEEPALIVE, "false"),
+    QUORUM_IGNORED("sslQuorumReloadCertFiles", SUP_TLS, "false"),
+    QUORUM_IGNORED("portUnification", SUP_TLS, "false"),
+    QUORUM_IGNORED("quorum.auth.", SUP_SASL, NULL),
+    QUORUM_IGNORED("quorum.cnxn.threads.size", SUP_JAVA, NULL),
+    QUORUM_IGNORED("quorum.", SUP_TUNING, NULL),
+    QUORUM_IGNORED("multiAddress.", SUP_TUNING, NULL),
+    QUORUM_IGNORED("leader.", SUP_TUNING, NULL),
+    QUORUM_IGNORED("follower.", SUP_TUNING, NULL),
+    QUORUM_IGNORED("learner.", SUP_TUNING, NULL),
+    QUORUM_IGNORED("observer.", SUP_TUNING, NULL),
+    QUORUM_IGNORED("fastleader.", SUP_TUNING, NULL),
+    QUORUM_IGNORED("commitLogCount", SUP_TUNING, NULL),
+    QUORUM_IGNORED("forceSnapshotSync", SUP_TUNING, "false"),
+    QUORUM_IGNORED("snapshotSizeFactor", SUP_TUNING, NULL),
+    QUORUM_IGNORED("forward_learner_requests_to_commit_processor_disabled", SUP_TUNING, NULL),
+    QUORUM_IGNORED("readonlymode.", SUP_TUNING, NULL),
 
     IGNORED("nio.", SUP_JAVA, NULL),
     IGNORED("netty.", SUP_JAVA, NULL),
@@ -191,6 +234,10 @@ static const char *const reasons[SUP_REASONS] = {
     [SUP_LOCAL_SESSIONS] = "local sessions are not served yet",
     [SUP_EAGER_ACL] = "there is one ACL check",
     [SUP_QUORUM] = "the quorum's, and this server is standalone",
+    [SUP_OBSERVER_MASTER] = "observer masters are not served yet",
+    [SUP_OBSERVER_DISK] = "observers always keep log and snapshots",
+    [SUP_KEEPALIVE] = "keep-alive is always on between servers",
+    [SUP_TUNING] = "the quorum has no such setting here",
     [SUP_JAVA] = "the Java server's inside, without meaning here",
     [SUP_FORMAT] = "the data directory has a format and rules of its own",
 };
@@ -204,7 +251,8 @@ const struct sup_key *sup_key_find(const char *name)
 
 		if (strcmp(keys[i].name, name) == 0)
 			return &keys[i];
-		if (keys[i].name[len - 1] == '.' && strncmp(keys[i].name, name, len) == 0)
+		if (keys[i].name[len - 1] == '.' && strncmp(keys[i].name, name, len) == 0 &&
+		    (!prefix || len > strlen(prefix->name)))
 			prefix = &keys[i];
 	}
 	return prefix;

@@ -32,8 +32,21 @@ static void tell(const struct sup_conf_texts *texts, const char *name)
 		LOG_W("%s: without effect: %s", name, texts->ignored);
 	if (*texts->unknown)
 		LOG_W("%s: unknown keys: %s", name, texts->unknown);
-	if (*texts->adjusted)
-		LOG_W("%s: %s", name, texts->adjusted);
+	if (*texts->remarks)
+		LOG_W("%s: %s", name, texts->remarks);
+}
+
+/* Also for --check: who it believes to be, and among whom. */
+static void print_ensemble(const struct conf *c)
+{
+	const char *line = c->members, *end;
+
+	log_always(
+	    LOG_INFO, "ensemble myid=%" PRId64 "%s initLimit=%" PRIu32 " syncLimit=%" PRIu32 "%s%s",
+	    c->sid, c->observer ? " observer" : "", c->init_limit, c->sync_limit,
+	    c->dynamic_file ? " dynamicConfigFile=" : "", c->dynamic_file ? c->dynamic_file : "");
+	for (; (end = strchr(line, '\n')) != NULL; line = end + 1)
+		log_always(LOG_INFO, "ensemble %.*s", (int)(end - line), line);
 }
 
 static void print_conf(const struct conf *c)
@@ -46,6 +59,8 @@ static void print_conf(const struct conf *c)
 		   c->data_dir, c->data_log_dir, c->client_address ? c->client_address : "*",
 		   (unsigned)c->client_port, c->tick_ms, c->session_min_ms, c->session_max_ms,
 		   c->max_client_cnxns, c->workers, c->heap_max >> 20);
+	if (c->members)
+		print_ensemble(c);
 }
 
 static int serve(struct conf *c)

@@ -15,15 +15,20 @@ int wtr_conns_init(struct wtr_conns *c, uint32_t n_workers)
 	return 0;
 }
 
+void wtr_conns_empty(struct wtr_conns *c, uint16_t worker)
+{
+	struct wtr_link *l;
+
+	while ((l = wtr_table_any(&c->of[worker])))
+		wtr_conn_forget(c, WTR_OBJECT(l, struct wtr_conn, link));
+}
+
 void wtr_conns_fini(struct wtr_conns *c)
 {
-	for (uint32_t i = 0; i < c->n_workers; i++) {
-		struct wtr_link *l;
-
+	for (uint16_t i = 0; i < c->n_workers; i++) {
 		if (!c->of[i].chain)
 			continue;
-		while ((l = wtr_table_any(&c->of[i])))
-			wtr_conn_forget(c, WTR_OBJECT(l, struct wtr_conn, link));
+		wtr_conns_empty(c, i);
 		wtr_table_fini(&c->of[i]);
 	}
 }

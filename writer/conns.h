@@ -34,6 +34,9 @@ struct wtr_conns {
 int wtr_conns_init(struct wtr_conns *c, uint32_t n_workers);
 void wtr_conns_fini(struct wtr_conns *c);
 
+/* Forget all of a worker's. */
+void wtr_conns_empty(struct wtr_conns *c, uint16_t worker);
+
 struct wtr_conn *wtr_conn_find(const struct wtr_conns *c, uint16_t worker, uint64_t name);
 
 /* New, with the identity of its address (16 bytes, IPv4 mapped). NULL: no memory, too many. */

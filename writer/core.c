@@ -4,14 +4,11 @@
 #include <stdlib.h>
 
 #include "writer/answers.h"
+#include "writer/flight.h"
+#include "writer/learn.h"
 #include "writer/submit.h"
 
-enum {
-	ENTRY_FACTOR = 4,        /* an entry is at most that many times a frame .. */
-	ENTRY_EXTRA = 64 * 1024, /* .. and this much longer */
-	LATER_FIRST = 64,
-	EXPIRE_PER_TICK = 256,
-};
+enum { LATER_FIRST = 64, EXPIRE_PER_TICK = 256 };
 
 /* --- time -------------------------------------------------------------------------------- */
 
@@ -20,17 +17,10 @@ static void expire(struct wtr_core *c)
 	struct wtr_session *s;
 
 	for (int i = 0; i < EXPIRE_PER_TICK && wtr_core_ready(c); i++) {
-		struct msg_down head = {.kind = DOWN_CLOSE};
-
 		s = wtr_sessions_expired(&c->sessions);
 		if (!s)
 			return;
-		head.worker = s->worker;
-		head.conn = s->conn;
-		head.session = (int64_t)s->link.key;
 		wtr_submit_close(c, s, 0, (struct wtr_origin){0, MSG_NO_WORKER});
-		if (head.worker != MSG_NO_WORKER)
-			wtr_answer_later(c, c->zab.last_zxid, &head);
 	}
 }
 
@@ -39,8 +29,10 @@ void wtr_core_tick(struct wtr_core *c, uint64_t now_ms, int64_t wall_ms, bool ra
 	c->now_ms = now_ms;
 	c->wall_ms = wall_ms;
 	wtr_sessions_tick(&c->sessions, now_ms, ran);
-	expire(c);
-	wtr_reaper_tick(c);
+	if (c->service == WTR_LEADS) {
+		expire(c);
+		wtr_reaper_tick(c);
+	}
 	wtr_report_tick(c);
 }
 
@@ -49,6 +41,8 @@ uint64_t wtr_core_deadline_ms(const struct wtr_core *c)
 	uint64_t sessions = wtr_sessions_deadline_ms(&c->sessions);
 	uint64_t reaper = wtr_reaper_deadline_ms(c);
 
+	if (c->service != WTR_LEADS)
+		return UINT64_MAX;
 	return sessions < reaper ? sessions : reaper;
 }
 
@@ -59,34 +53,28 @@ int64_t wtr_core_outstanding(const struct wtr_core *c)
 
 /* --- the log, and what is behind it ------------------------------------------------------ */
 
-struct wtr_batch *wtr_core_take(struct wtr_core *c)
-{
-	struct wtr_batch *b = c->fill;
-
-	if (!b || !b->n)
-		return NULL;
-	b->next = NULL;
-	*c->flight_tail = b;
-	c->flight_tail = &b->next;
-	c->fill = c->spare;
-	if (c->fill)
-		c->spare = c->fill->next;
-	return b;
-}
-
 void wtr_core_durable(struct wtr_core *c, int64_t zxid)
 {
-	struct zab_event durable = {.type = ZAB_DURABLE, .now_ms = c->now_ms, .zxid = zxid};
-	struct zab_out out;
+	CHECK(wtr_core_step(c, &(struct zab_event){.type = ZAB_DURABLE, .zxid = zxid}) == 0);
+}
 
-	CHECK(zab_step(&c->zab, &durable, &out) == 0);
+int wtr_core_step(struct wtr_core *c, struct zab_event *event)
+{
+	struct zab_out out;
+	int err;
+
+	event->now_ms = c->now_ms;
+	err = zab_step(&c->zab, event, &out);
+	if (!err && c->carry)
+		c->carry(c->carrier, &out);
+	return err;
 }
 
 /* Sessions begin and end here when the tree has them. */
-static void after_session_txn(struct wtr_core *c, const struct wtr_origin *origin)
+static void after_session_txn(struct wtr_core *c, struct wtr_session *s,
+			      const struct wtr_origin *origin)
 {
 	const struct zk_txn_header *h = &c->apply.header;
-	struct wtr_session *s = wtr_session_find(&c->sessions, h->client_id);
 	struct wtr_conn *conn;
 
 	if (h->type == ZK_OP_CREATE_SESSION) {
@@ -155,36 +143,44 @@ static void tell(struct wtr_core *c, const struct wtr_origin *origin)
 	wtr_core_down(c, &head, events->bytes, (uint32_t)events->len);
 }
 
+/* Was this the end of the session's connection, which did not ask for it itself? */
+static bool ends_connection(const struct wtr_core *c, const struct wtr_session *s,
+			    const struct wtr_origin *origin)
+{
+	if (!s || s->worker == MSG_NO_WORKER || origin->worker != MSG_NO_WORKER)
+		return false;
+	return c->apply.header.type == ZK_OP_CLOSE_SESSION || c->apply.err == ZSESSIONMOVED;
+}
+
 static int apply_and_tell(struct wtr_core *c, const uint8_t *entry, uint32_t len,
-			  const struct wtr_origin *origin)
+			  struct wtr_origin origin)
 {
 	int err = wtr_apply(&c->apply, entry, len);
+	const struct zk_txn_header *h = &c->apply.header;
+	struct msg_down close = {.kind = DOWN_CLOSE};
+	struct wtr_session *s;
 
 	if (err)
 		return err;
-	after_session_txn(c, origin);
-	c->applied_zxid = c->apply.header.zxid;
-	wtr_pending_applied(&c->pending, c->applied_zxid);
-	tell(c, origin);
-	return 0;
-}
-
-static void recycle(struct wtr_core *c, struct wtr_batch *b)
-{
-	c->flight = b->next;
-	if (!c->flight)
-		c->flight_tail = &c->flight;
-	b->len = b->applied_len = 0;
-	b->n = b->n_applied = 0;
-	b->first_zxid = b->last_zxid = 0;
-	b->begun_us = 0;
-	if (!c->fill) {
-		b->next = NULL;
-		c->fill = b;
-	} else {
-		b->next = c->spare;
-		c->spare = b;
+	s = wtr_session_find(&c->sessions, h->client_id);
+	/* A learner's own: which connection waits for it stands with the session. */
+	if (h->type == ZK_OP_CREATE_SESSION && origin.worker == MSG_NO_WORKER && s)
+		origin = (struct wtr_origin){s->conn, s->worker};
+	if (ends_connection(c, s, &origin)) {
+		close.worker = s->worker;
+		close.conn = s->conn;
+		close.session = h->client_id;
+		close.zxid = h->zxid;
 	}
+	after_session_txn(c, s, &origin);
+	c->applied_zxid = h->zxid;
+	wtr_pending_applied(&c->pending, c->applied_zxid);
+	tell(c, &origin);
+	if (close.session)
+		wtr_core_down(c, &close, NULL, 0);
+	if (h->type == ZK_OP_CREATE_SESSION)
+		wtr_learner_session(c, h->client_id);
+	return 0;
 }
 
 bool wtr_core_apply(struct wtr_core *c)
@@ -198,13 +194,13 @@ bool wtr_core_apply(struct wtr_core *c)
 			return true;
 		memcpy(&len, b->bytes + b->applied_len, sizeof(len));
 		CHECK(apply_and_tell(c, b->bytes + b->applied_len + sizeof(len), len,
-				     &b->origin[b->n_applied]) == 0);
+				     b->origin[b->n_applied]) == 0);
 		b->applied_len += sizeof(len) + len;
 		b->n_applied++;
 		c->flight_bytes -= len;
 		wtr_answer_waiting(c);
 		if (b->n_applied == b->n) {
-			recycle(c, b);
+			wtr_flight_landed(c);
 			b = c->flight;
 		}
 	}
@@ -213,34 +209,52 @@ bool wtr_core_apply(struct wtr_core *c)
 
 int wtr_core_replay(struct wtr_core *c, const uint8_t *entry, uint32_t len)
 {
-	return apply_and_tell(c, entry, len, &(struct wtr_origin){0, MSG_NO_WORKER});
+	return apply_and_tell(c, entry, len, (struct wtr_origin){0, MSG_NO_WORKER});
 }
 
-void wtr_core_serve(struct wtr_core *c, uint32_t epoch)
-{
-	struct zab_event start = {
-	    .type = ZAB_START, .now_ms = c->now_ms, .zxid = c->applied_zxid};
-	struct zab_out out;
+/* --- service ----------------------------------------------------------------------------- */
 
-	CHECK(zab_step(&c->zab, &start, &out) == 0);
+void wtr_core_start_alone(struct wtr_core *c)
+{
+	struct zab_event start = {.type = ZAB_START, .zxid = c->applied_zxid};
+
+	CHECK(wtr_core_step(c, &start) == 0);
+}
+
+static int take_sessions(struct wtr_core *c);
+
+/* Pending changes, sessions and connections as nobody has touched them. */
+static void begin_anew(struct wtr_core *c)
+{
+	uint64_t applied = (uint64_t)c->applied_zxid;
+
+	wtr_pending_fini(&c->pending);
+	CHECK(!wtr_pending_init(&c->pending, c->tree, c->conf->digest_enabled, (int64_t)applied));
+	for (uint16_t i = 0; i < c->conns.n_workers; i++)
+		wtr_conns_empty(&c->conns, i);
+	wtr_sessions_empty(&c->sessions);
+	CHECK(!take_sessions(c));
+	c->forward.len = c->asked.len = c->syncs.len = c->syncs_done = 0;
+	c->touched_ms = c->now_ms;
+}
+
+void wtr_core_serve(struct wtr_core *c, enum wtr_service service, uint32_t epoch)
+{
+	if (c->conf->members)
+		begin_anew(c);
 	c->pending.digest = c->pending.digests ? shm_tree_digest(c->tree) : 0;
+	c->service = service;
 	c->epoch = epoch;
 }
 
-/* --- life -------------------------------------------------------------------------------- */
-
-static struct wtr_batch *new_batch(size_t cap)
+void wtr_core_retire(struct wtr_core *c)
 {
-	struct wtr_batch *b = calloc(1, sizeof(*b));
-
-	if (b)
-		b->bytes = malloc(cap);
-	if (b && !b->bytes) {
-		free(b);
-		return NULL;
-	}
-	return b;
+	c->service = WTR_IDLE;
+	c->later_tail = c->later_head;
+	c->forward.len = c->asked.len = c->syncs.len = c->syncs_done = 0;
 }
+
+/* --- life -------------------------------------------------------------------------------- */
 
 static int take_sessions(struct wtr_core *c)
 {
@@ -261,25 +275,6 @@ static int take_sessions(struct wtr_core *c)
 	return 0;
 }
 
-static int make_batches(struct wtr_core *c)
-{
-	c->batch_cap = WTR_BATCH_BYTES + (size_t)c->conf->max_buffer * ENTRY_FACTOR + ENTRY_EXTRA;
-	c->flight_tail = &c->flight;
-	for (int i = 0; i < WTR_BATCHES; i++) {
-		struct wtr_batch *b = new_batch(c->batch_cap);
-
-		if (!b)
-			return -ENOMEM;
-		b->next = c->spare;
-		c->spare = b;
-	}
-	c->fill = c->spare;
-	c->spare = c->fill->next;
-	c->later_cap = LATER_FIRST;
-	c->later = calloc(c->later_cap, sizeof(*c->later));
-	return c->later ? 0 : -ENOMEM;
-}
-
 static void make_parts(struct wtr_core *c)
 {
 	struct zab_options alone = {.sid = c->conf->server_id, .standalone = true};
@@ -293,10 +288,13 @@ static void make_parts(struct wtr_core *c)
 				    .pending = &c->pending,
 				    .quota = &c->quota,
 				    .reply_max = c->record_max - (uint32_t)sizeof(struct msg_down),
-				    .scratch_size = c->conf->max_buffer + ENTRY_EXTRA};
+				    .scratch_size = c->conf->max_buffer + WTR_ENTRY_EXTRA};
 	c->prep.scratch = malloc(c->prep.scratch_size);
 	c->reaper.check_ms = c->now_ms + c->conf->container_check_ms;
-	zab_init(&c->zab, &alone);
+	if (!c->conf->members)
+		zab_init(&c->zab, &alone);
+	c->later_cap = LATER_FIRST;
+	c->later = calloc(c->later_cap, sizeof(*c->later));
 }
 
 int wtr_core_init(struct wtr_core *c, const struct conf *conf, struct shm_tree *tree, int64_t zxid,
@@ -311,7 +309,7 @@ int wtr_core_init(struct wtr_core *c, const struct conf *conf, struct shm_tree *
 	c->applied_zxid = zxid;
 	c->reports.alive = n_workers >= 64 ? UINT64_MAX : (1ull << n_workers) - 1;
 	make_parts(c);
-	if (!c->prep.scratch || make_batches(c) ||
+	if (!c->prep.scratch || !c->later || wtr_flight_init(c) ||
 	    wtr_pending_init(&c->pending, tree, conf->digest_enabled, zxid) ||
 	    wtr_sessions_init(&c->sessions, conf->tick_ms, conf->server_id, now_ms, wall_ms) ||
 	    wtr_conns_init(&c->conns, n_workers) || wtr_quota_init(&c->quota, tree) ||
@@ -323,22 +321,12 @@ int wtr_core_init(struct wtr_core *c, const struct conf *conf, struct shm_tree *
 	return 0;
 }
 
-static void free_batches(struct wtr_batch *b)
-{
-	for (struct wtr_batch *next; b; b = next) {
-		next = b->next;
-		free(b->bytes);
-		free(b);
-	}
-}
-
 void wtr_core_fini(struct wtr_core *c)
 {
-	if (c->fill)
-		c->fill->next = NULL;
-	free_batches(c->fill);
-	free_batches(c->spare);
-	free_batches(c->flight);
+	wtr_flight_fini(c);
+	wtr_buf_fini(&c->forward);
+	wtr_buf_fini(&c->asked);
+	wtr_buf_fini(&c->syncs);
 	wtr_pending_fini(&c->pending);
 	wtr_conns_fini(&c->conns);
 	wtr_sessions_fini(&c->sessions);

@@ -9,8 +9,12 @@
  *		wtr_core_worker_*   a worker died, stalled, runs again
  *		wtr_core_durable    the log is on stable storage up to zxid
  *		wtr_core_replay	    an entry of the log's tail that no worker has seen for sure
+ *		wtr_core_step	    anything else that ZAB is to hear of
+ *		lead.h, learn.h	    what the others of an ensemble say
  *	out:	wtr_core_take	    the batch of entries that goes to the log next
  *		core->out	    records for the commit ring, framed, in order
+ *		core->carry	    what ZAB wants done, step by step (not when standalone)
+ *		core->forward	    a learner's packets for its leader
  *		wtr_core_deadline_ms
  *
  * A request becomes a transaction at once, checked against all that was accepted before it
@@ -18,6 +22,10 @@
  * DOWN_TXN into `out`. Answers without a transaction go to `out` in the step in which they arise,
  * so that they are published before anything later is logged; a sync, and the DOWN_CLOSE of an
  * expired session, wait for what was submitted before them.
+ *
+ * A member of an ensemble is in service while it leads or follows (`service`). A learner prepares
+ * nothing: it forwards requests, and the transactions that come back find their way by session and
+ * cxid. Out of service requests are dropped: workers keep them until DOWN_EPOCH.
  *
  * Bounds: WTR_BATCHES batches of WTR_BATCH_BYTES and WTR_BATCH_TXNS (plus one transaction), and
  * WTR_LATER_MAX answers that wait; when they are full wtr_core_ready() is false and requests stay
@@ -39,8 +47,13 @@
 #include "writer/report.h"
 
 #ifdef FUZZING
-enum { WTR_BATCHES = 4, WTR_BATCH_BYTES = 1 << 10, WTR_BATCH_TXNS = 8, WTR_OUT_BYTES = 256,
-       WTR_LATER_MAX = 16 };
+enum {
+	WTR_BATCHES = 4,
+	WTR_BATCH_BYTES = 1 << 10,
+	WTR_BATCH_TXNS = 8,
+	WTR_OUT_BYTES = 256,
+	WTR_LATER_MAX = 16
+};
 #else
 enum {
 	WTR_BATCHES = 4,
@@ -50,6 +63,11 @@ enum {
 	WTR_LATER_MAX = 1 << 16, /* syncs, most of all, that wait for what was submitted before */
 };
 #endif
+
+/* Who decides what a request does: nobody now, this server, its leader. */
+enum wtr_service { WTR_IDLE, WTR_LEADS, WTR_LEARNS };
+
+enum { WTR_INDEX = ZAB_WINDOW }; /* entries in flight that can be found by zxid */
 
 /* Who asked for a transaction: where its reply goes. */
 struct wtr_origin {
@@ -66,6 +84,21 @@ struct wtr_batch {
 	uint32_t n, n_applied;
 	uint64_t begun_us; /* the loop's: when its first request was taken */
 	struct wtr_origin origin[WTR_BATCH_TXNS];
+};
+
+/* A session that the leader was asked for: is it alive, and ours from now on? */
+struct wtr_asked {
+	int64_t session;
+	uint64_t conn;
+	int32_t timeout_ms;
+	uint16_t worker;
+	bool attached; /* it is bound already; else a client waits for the answer */
+	bool valid;    /* it is, but is not known here yet */
+};
+
+struct wtr_entry_at {
+	const uint8_t *bytes;
+	uint32_t len;
 };
 
 /* An answer that must stand behind a transaction in flight. */
@@ -90,14 +123,17 @@ struct wtr_core {
 
 	uint64_t now_ms;
 	int64_t wall_ms;
-	uint32_t epoch;      /* writer_epoch: records for another are dropped */
-	uint32_t record_max; /* longest record of the commit ring */
-	bool log_full;       /* set by the loop: the disk has no room for growth */
-	bool starved;        /* something was refused for want of memory; the loop clears it */
+	uint32_t epoch;          /* writer_epoch: records for another are dropped */
+	uint32_t record_max;     /* longest record of the commit ring */
+	bool log_full;           /* set by the loop: the disk has no room for growth */
+	bool starved;            /* something was refused for want of memory; the loop clears it */
 	uint32_t sessions_roomy; /* sessions when there was room for another the last time */
 
 	struct wtr_batch *fill, *spare;          /* being filled; unused */
 	struct wtr_batch *flight, **flight_tail; /* at the log or behind it, oldest first */
+	struct wtr_batch *to_log;                /* the first in flight that the log has not got */
+	struct wtr_batch *aside; /* the flight of the history that staging replaces */
+	uint32_t n_batches;      /* more than WTR_BATCHES while a leader syncs us */
 	size_t batch_cap;
 	uint64_t flight_bytes; /* of entries not applied yet, fill included */
 
@@ -105,6 +141,16 @@ struct wtr_core {
 	uint32_t later_head, later_tail, later_cap;
 
 	struct wtr_buf out; /* frames: u32 length, u32 zero, record padded to 8 */
+
+	/* In an ensemble. */
+	enum wtr_service service;
+	int64_t epoch_zxid;         /* the start of the epoch that is served: nobody saw more */
+	struct wtr_entry_at *index; /* by zxid modulo WTR_INDEX; NULL when standalone */
+	void (*carry)(void *arg, const struct zab_out *out);
+	void *carrier;
+	struct wtr_buf forward, asked, syncs; /* packets; struct wtr_asked; struct msg_down */
+	size_t syncs_done;                    /* bytes of `syncs` that were answered */
+	uint64_t touched_ms;                  /* learner: touches up to then were told */
 	int64_t applied_zxid;
 	uint64_t txns, txn_bytes, refused, requests; /* counters, for the board */
 	uint64_t changes; /* transactions, but a multi counts its members */
@@ -133,9 +179,6 @@ int wtr_core_request(struct wtr_core *c, uint16_t worker, const uint8_t *record,
 /* All its connections are gone. */
 void wtr_core_worker_died(struct wtr_core *c, uint16_t worker);
 
-/* The batch to log next, NULL if there is none. It stays ours; wtr_core_durable gives it back. */
-struct wtr_batch *wtr_core_take(struct wtr_core *c);
-
 void wtr_core_durable(struct wtr_core *c, int64_t zxid);
 
 /*
@@ -147,8 +190,21 @@ bool wtr_core_apply(struct wtr_core *c);
 /* Apply an entry that was logged before we started, and tell of it. 0 or -errno of wtr_apply(). */
 int wtr_core_replay(struct wtr_core *c, const uint8_t *entry, uint32_t len);
 
-/* Everything replayed: transactions begin behind the last one. */
-void wtr_core_serve(struct wtr_core *c, uint32_t epoch);
+/* Standalone, everything replayed: transactions begin behind the last one. */
+void wtr_core_start_alone(struct wtr_core *c);
+
+/*
+ * In service from now on, with everything applied that was committed before. epoch: the one that
+ * workers will be told. A member of an ensemble knows no connections then, and all sessions of the
+ * tree as heard of just now: workers attach theirs again.
+ */
+void wtr_core_serve(struct wtr_core *c, enum wtr_service service, uint32_t epoch);
+
+/* Out of service: what was prepared is forgotten; what was logged stays in flight. */
+void wtr_core_retire(struct wtr_core *c);
+
+/* ZAB hears of `event`; what comes of it is carried out before this returns. As zab_step(). */
+int wtr_core_step(struct wtr_core *c, struct zab_event *event);
 
 uint64_t wtr_core_deadline_ms(const struct wtr_core *c);
 int64_t wtr_core_outstanding(const struct wtr_core *c);
@@ -158,6 +214,17 @@ void wtr_core_down(struct wtr_core *c, const struct msg_down *head, const void *
 
 /* The connection that a session is at; NULL: none. */
 struct wtr_conn *wtr_conn_of_session(struct wtr_core *c, const struct wtr_session *s);
+
+/* Would the tree, and the log, take a request of that many bytes? Deletions always. */
+bool wtr_core_admits(struct wtr_core *c, int32_t op, uint64_t len);
+
+/* The session is at that connection from now on, and no other; the client is told. */
+void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s,
+		int32_t timeout_ms);
+/* It is at none; the connection lives on. */
+void wtr_unbind(struct wtr_core *c, struct wtr_conn *conn);
+/* Tell the client that its session is no more; the connection is forgotten. */
+void wtr_refuse_session(struct wtr_core *c, struct wtr_conn *conn);
 
 /* Submit a deleteContainer (reaper.c). */
 void wtr_core_delete_container(struct wtr_core *c, const char *path, uint32_t len);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/wake.h"
+#include "writer/flight.h"
 #include "writer/snap_policy.h"
 
 enum {
@@ -177,7 +178,8 @@ static bool come_into_service(struct wtr_loop *l)
 	/* All is told before the epoch is: workers send again what is still unanswered. */
 	if (!tell(l))
 		return false;
-	wtr_core_serve(&l->core, epoch);
+	wtr_core_start_alone(&l->core);
+	wtr_core_serve(&l->core, WTR_LEADS, epoch);
 	atomic_store(&l->board->writer_epoch, epoch);
 	down(l, DOWN_EPOCH, (int32_t)epoch);
 	l->wake_all = true;
@@ -302,10 +304,9 @@ static void bound_holder(struct wtr_loop *l, uint64_t min)
 	int holder;
 
 	/* Readers that have seen everything hold nothing: what is left is ours to free. */
-	if (min > l->tx.head ||
-	    (!waits &&
-	     (shm_tree_retired_bytes(l->tree) < l->heritage->conf->heap_max / HOLD_SHARE ||
-	      min != l->held_min))) {
+	if (min > l->tx.head || (!waits && (shm_tree_retired_bytes(l->tree) <
+						l->heritage->conf->heap_max / HOLD_SHARE ||
+					    min != l->held_min))) {
 		l->held_min = min;
 		l->held_ms = 0;
 		return;

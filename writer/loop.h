@@ -49,13 +49,13 @@ struct wtr_loop {
 	bool in_service;
 	bool log_waits; /* nothing is taken until the next segment is prepared, or can't be */
 
-	size_t out_done;   /* bytes of core.out that are in the ring */
-	int64_t told_zxid; /* of the last DOWN_TXN there */
-	bool unpublished;  /* the ring has records behind the published head */
-	bool wake_all;     /* a record among them is for idle workers too */
+	size_t out_done;            /* bytes of core.out that are in the ring */
+	int64_t told_zxid;          /* of the last DOWN_TXN there */
+	bool unpublished;           /* the ring has records behind the published head */
+	bool wake_all;              /* a record among them is for idle workers too */
 	uint64_t held_min, held_ms; /* what readers hold, and since when that is too much */
-	uint64_t stuck_ms; /* since when the ring has had no room; 0: it has */
-	uint64_t stuck_behind; /* how far behind the laggard is then */
+	uint64_t stuck_ms;          /* since when the ring has had no room; 0: it has */
+	uint64_t stuck_behind;      /* how far behind the laggard is then */
 	unsigned held_turns, stuck_turns;
 	unsigned crawl_turns; /* until the laggard is half a ring nearer */
 	uint64_t turn_ms, expected_ms, nop_ms, begun_ms;

@@ -6,6 +6,7 @@
 
 #include "jute/session.h"
 #include "writer/answers.h"
+#include "writer/learn.h"
 #include "writer/submit.h"
 
 enum {
@@ -13,7 +14,7 @@ enum {
 	SESSIONS_MORE = 256,   /* are let in when the heap is full: somebody has to delete */
 };
 
-static void unbind(struct wtr_core *c, struct wtr_conn *conn)
+void wtr_unbind(struct wtr_core *c, struct wtr_conn *conn)
 {
 	if (!conn->session)
 		return;
@@ -34,43 +35,55 @@ struct wtr_conn *wtr_conn_of_session(struct wtr_core *c, const struct wtr_sessio
 	return s->worker == MSG_NO_WORKER ? NULL : wtr_conn_find(&c->conns, s->worker, s->conn);
 }
 
-static void refuse_session(struct wtr_core *c, uint16_t worker, const struct msg_up *up,
-			   struct wtr_conn *conn)
+static void refuse(struct wtr_core *c, uint16_t worker, uint64_t conn)
 {
 	struct msg_session none = {0};
 	struct msg_down head = {
-	    .kind = DOWN_CONNECTED, .worker = worker, .conn = up->conn, .zxid = c->applied_zxid};
+	    .kind = DOWN_CONNECTED, .worker = worker, .conn = conn, .zxid = c->applied_zxid};
 
 	wtr_core_down(c, &head, &none, sizeof(none));
-	if (conn)
-		wtr_conn_forget(&c->conns, conn);
 }
 
-static void resume(struct wtr_core *c, struct wtr_conn *conn, const struct msg_up *up,
-		   const struct msg_connect *m, struct jute_buf password)
+void wtr_refuse_session(struct wtr_core *c, struct wtr_conn *conn)
 {
-	struct wtr_session *s = wtr_session_find(&c->sessions, up->session);
+	refuse(c, conn->worker, conn->link.key);
+	wtr_conn_forget(&c->conns, conn);
+}
+
+void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s,
+		int32_t timeout_ms)
+{
 	struct msg_down head = {.kind = DOWN_CONNECTED,
 				.worker = conn->worker,
-				.conn = up->conn,
-				.session = up->session,
+				.conn = conn->link.key,
+				.session = (int64_t)s->link.key,
 				.zxid = c->applied_zxid};
-	struct wtr_conn *old;
+	struct wtr_conn *old = wtr_conn_of_session(c, s);
+
+	if (old) {
+		wtr_unbind(c, old);
+		wtr_answer_close(c, old->worker, old->link.key, head.session);
+	}
+	bind(c, conn, s, timeout_ms);
+	wtr_answer_put_session(&c->apply.reply, s, conn);
+	wtr_core_down(c, &head, c->apply.reply.bytes, (uint32_t)c->apply.reply.len);
+}
+
+static void resume_request(struct wtr_core *c, struct wtr_conn *conn, const struct msg_up *up,
+			   const struct msg_connect *m, struct jute_buf password)
+{
+	struct wtr_session *s = wtr_session_find(&c->sessions, up->session);
 
 	/* The password first: who can't name it must not disturb who is connected (client.md 19).
 	 */
-	if (!zk_session_password_is(up->session, password) || !s || s->closing || s->slot < 0) {
-		refuse_session(c, conn->worker, up, conn);
-		return;
-	}
-	old = wtr_conn_of_session(c, s);
-	if (old) {
-		unbind(c, old);
-		wtr_answer_close(c, old->worker, old->link.key, up->session);
-	}
-	bind(c, conn, s, m->timeout_ms);
-	wtr_answer_put_session(&c->apply.reply, s, conn);
-	wtr_core_down(c, &head, c->apply.reply.bytes, (uint32_t)c->apply.reply.len);
+	if (!zk_session_password_is(up->session, password))
+		wtr_refuse_session(c, conn);
+	else if (c->service == WTR_LEARNS)
+		wtr_learner_ask(c, conn, up->session, m->timeout_ms, false);
+	else if (!s || s->closing || s->slot < 0)
+		wtr_refuse_session(c, conn);
+	else
+		wtr_resume(c, conn, s, m->timeout_ms);
 }
 
 static int decode_connect(const struct msg_up *up, const uint8_t *body, struct msg_connect *m,
@@ -95,7 +108,7 @@ static struct wtr_conn *fresh_conn(struct wtr_core *c, uint16_t worker, const st
 	struct wtr_conn *conn = wtr_conn_find(&c->conns, worker, up->conn);
 
 	if (conn) {
-		unbind(c, conn);
+		wtr_unbind(c, conn);
 		wtr_conn_forget(&c->conns, conn);
 	}
 	return wtr_conn_add(&c->conns, worker, up->conn, m->address, m->scope);
@@ -113,6 +126,16 @@ static bool has_room(struct wtr_core *c, uint64_t len)
 	return false;
 }
 
+static bool is_growth(int32_t op)
+{
+	return op != ZK_OP_DELETE && op != ZK_OP_CLOSE_SESSION && op != ZK_OP_RECONFIG;
+}
+
+bool wtr_core_admits(struct wtr_core *c, int32_t op, uint64_t len)
+{
+	return !is_growth(op) || (!c->log_full && has_room(c, len));
+}
+
 static bool admits_session(struct wtr_core *c)
 {
 	if (has_room(c, 0))
@@ -120,36 +143,47 @@ static bool admits_session(struct wtr_core *c)
 	return c->sessions.table.count < c->sessions_roomy + SESSIONS_MORE;
 }
 
+static void new_session(struct wtr_core *c, struct wtr_conn *conn, int32_t timeout_ms)
+{
+	struct wtr_origin origin = {conn->link.key, conn->worker};
+	struct wtr_session *s =
+	    wtr_session_add(&c->sessions, wtr_session_new_id(&c->sessions), timeout_ms);
+
+	if (!s) {
+		wtr_refuse_session(c, conn);
+		return;
+	}
+	bind(c, conn, s, timeout_ms);
+	if (c->service == WTR_LEARNS)
+		wtr_learner_create_session(c, s);
+	else
+		wtr_submit_create_session(c, s, origin);
+}
+
 static int connect_request(struct wtr_core *c, uint16_t worker, const struct msg_up *up,
 			   const uint8_t *body)
 {
+	int64_t zxid = c->epoch_zxid > c->applied_zxid ? c->epoch_zxid : c->applied_zxid;
 	struct jute_buf password;
 	struct msg_connect m;
-	struct wtr_session *s;
 	struct wtr_conn *conn;
 
 	if (decode_connect(up, body, &m, &password))
 		return -EBADMSG;
 	conn = fresh_conn(c, worker, up, &m);
 	if (!conn) {
-		refuse_session(c, worker, up, NULL);
-	} else if (m.last_zxid_seen > c->applied_zxid) {
+		refuse(c, worker, up->conn);
+	} else if (m.last_zxid_seen > zxid) {
 		wtr_answer_close(c, worker, up->conn, up->session);
 		wtr_conn_forget(&c->conns, conn);
 	} else if (up->session) {
-		resume(c, conn, up, &m, password);
+		resume_request(c, conn, up, &m, password);
 	} else if (!admits_session(c)) {
 		/* Not "expired", which it is not: the client tries again. */
 		wtr_answer_close(c, worker, up->conn, 0);
 		wtr_conn_forget(&c->conns, conn);
 	} else {
-		s = wtr_session_add(&c->sessions, wtr_session_new_id(&c->sessions), m.timeout_ms);
-		if (!s) {
-			refuse_session(c, worker, up, conn);
-			return 0;
-		}
-		bind(c, conn, s, m.timeout_ms);
-		wtr_submit_create_session(c, s, (struct wtr_origin){up->conn, worker});
+		new_session(c, conn, m.timeout_ms);
 	}
 	return 0;
 }
@@ -170,6 +204,8 @@ static int attach(struct wtr_core *c, uint16_t worker, const struct msg_up *up, 
 		return 0;
 	}
 	bind(c, conn, s, m.timeout_ms);
+	if (c->service == WTR_LEARNS)
+		wtr_learner_ask(c, conn, up->session, m.timeout_ms, true);
 	wtr_answer_ids(c, conn, up, ZOK, -1);
 	return 0;
 }
@@ -180,7 +216,7 @@ static void detach(struct wtr_core *c, uint16_t worker, const struct msg_up *up)
 
 	if (!conn)
 		return;
-	unbind(c, conn);
+	wtr_unbind(c, conn);
 	wtr_conn_forget(&c->conns, conn);
 }
 
@@ -209,12 +245,10 @@ static void sync_request(struct wtr_core *c, uint16_t worker, const struct msg_u
 				.zxid = c->applied_zxid,
 				.xid = up->xid};
 
-	wtr_answer_later(c, c->zab.last_zxid, &head);
-}
-
-static bool is_growth(int32_t op)
-{
-	return op != ZK_OP_DELETE && op != ZK_OP_CLOSE_SESSION && op != ZK_OP_RECONFIG;
+	if (c->service == WTR_LEARNS)
+		wtr_learner_sync(c, worker, up);
+	else
+		wtr_answer_later(c, c->zab.last_zxid, &head);
 }
 
 /* Is there a reason not to take this request at all? ZOK: no. */
@@ -226,7 +260,7 @@ static enum zk_code unwelcome(struct wtr_core *c, const struct msg_up *up,
 	if (c->conf->throttled_op_wait_ms && (int32_t)((uint32_t)c->now_ms - up->received_ms) >
 						 (int32_t)c->conf->throttled_op_wait_ms)
 		return ZTHROTTLEDOP;
-	if (is_growth(up->op) && (c->log_full || !has_room(c, up->len)))
+	if (!wtr_core_admits(c, up->op, up->len))
 		return ZTHROTTLEDOP;
 	if (c->conf->enforce_auth) {
 		struct jute_vec ids = wtr_conn_ids(conn);
@@ -270,6 +304,10 @@ static void write_request(struct wtr_core *c, uint16_t worker, const struct msg_
 			wtr_answer_close(c, worker, up->conn, up->session);
 		return;
 	}
+	if (c->service == WTR_LEARNS) {
+		wtr_learner_request(c, conn, up, body);
+		return;
+	}
 	if (up->op == ZK_OP_CLOSE_SESSION && !s->closing) {
 		wtr_submit_close(c, s, up->xid, origin);
 		return;
@@ -294,6 +332,9 @@ int wtr_core_request(struct wtr_core *c, uint16_t worker, const uint8_t *record,
 		return -EBADMSG;
 	/* Pushed for a writer that is gone: it comes again behind UP_ATTACH. */
 	if (up.epoch != c->epoch)
+		return 0;
+	/* So do those that nobody can decide now. */
+	if (c->service == WTR_IDLE && up.kind != UP_REPORT && up.kind != UP_REPORT_TEXT)
 		return 0;
 	c->requests++;
 	switch ((enum msg_up_kind)up.kind) {
@@ -333,7 +374,7 @@ void wtr_core_worker_died(struct wtr_core *c, uint16_t worker)
 		/* A full timeout from now: the worker's death is no fault of theirs. */
 		if (conn->session)
 			wtr_session_touch(&c->sessions, conn->session);
-		unbind(c, conn);
+		wtr_unbind(c, conn);
 		wtr_conn_forget(&c->conns, conn);
 	}
 	wtr_report_worker_died(c, worker);

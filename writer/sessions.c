@@ -26,14 +26,19 @@ int wtr_sessions_init(struct wtr_sessions *t, uint32_t tick_ms, uint8_t server_i
 	return wtr_table_init(&t->table);
 }
 
-void wtr_sessions_fini(struct wtr_sessions *t)
+void wtr_sessions_empty(struct wtr_sessions *t)
 {
 	struct wtr_link *l;
 
-	if (!t->table.chain)
-		return;
 	while ((l = wtr_table_any(&t->table)))
 		wtr_session_forget(t, WTR_OBJECT(l, struct wtr_session, link));
+}
+
+void wtr_sessions_fini(struct wtr_sessions *t)
+{
+	if (!t->table.chain)
+		return;
+	wtr_sessions_empty(t);
 	wtr_table_fini(&t->table);
 }
 
@@ -163,6 +168,7 @@ struct wtr_session *wtr_session_add(struct wtr_sessions *t, int64_t id, int32_t 
 	s->timeout_ms = timeout_ms > 0 ? timeout_ms : 0;
 	s->slot = WTR_NO_SLOT;
 	s->worker = MSG_NO_WORKER;
+	s->peer = WTR_NO_PEER;
 	s->touch_ms = t->now_ms;
 	wtr_table_add(&t->table, &s->link);
 	wheel_insert(t, s);
@@ -184,17 +190,25 @@ void wtr_session_touch(struct wtr_sessions *t, struct wtr_session *s)
 	s->touch_ms = t->now_ms;
 }
 
+void wtr_session_set_timeout(struct wtr_sessions *t, struct wtr_session *s, int32_t timeout_ms)
+{
+	if (s->timeout_ms == timeout_ms || timeout_ms < 0)
+		return;
+	s->timeout_ms = timeout_ms;
+	/* A shorter timeout must be looked at earlier. */
+	if (!s->closing)
+		wheel_insert(t, s);
+}
+
 void wtr_session_bind(struct wtr_sessions *t, struct wtr_session *s, uint16_t worker, uint64_t conn,
 		      int32_t timeout_ms)
 {
 	CHECK(worker < CONF_WORKERS_MAX);
 	s->worker = worker;
+	s->peer = WTR_NO_PEER;
 	s->conn = conn;
-	s->timeout_ms = timeout_ms > 0 ? timeout_ms : 0;
 	s->touch_ms = t->now_ms;
-	/* A shorter timeout must be looked at earlier. */
-	if (!s->closing)
-		wheel_insert(t, s);
+	wtr_session_set_timeout(t, s, timeout_ms > 0 ? timeout_ms : 0);
 }
 
 void wtr_session_unbind(struct wtr_sessions *t, struct wtr_session *s)
@@ -202,6 +216,12 @@ void wtr_session_unbind(struct wtr_sessions *t, struct wtr_session *s)
 	s->touch_ms = last_heard_ms(t, s);
 	s->worker = MSG_NO_WORKER;
 	s->conn = 0;
+}
+
+bool wtr_session_heard_since(const struct wtr_sessions *t, const struct wtr_session *s,
+			     uint64_t since_ms)
+{
+	return last_heard_ms(t, s) >= since_ms;
 }
 
 struct wtr_session *wtr_sessions_expired(struct wtr_sessions *t)

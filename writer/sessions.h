@@ -24,7 +24,7 @@
 #include "base/conf.h"
 #include "writer/table.h"
 
-enum { WTR_WHEEL = 1024, WTR_HEARD_SLACK_MS = 50, WTR_NO_SLOT = -1 };
+enum { WTR_WHEEL = 1024, WTR_HEARD_SLACK_MS = 50, WTR_NO_SLOT = -1, WTR_NO_PEER = -1 };
 
 struct wtr_session {
 	struct wtr_link link; /* key: the session id */
@@ -35,6 +35,7 @@ struct wtr_session {
 	int32_t timeout_ms;
 	int32_t slot; /* index of heard[]; WTR_NO_SLOT until createSession is applied */
 	uint16_t worker;
+	int16_t peer; /* leader: whose learner's client it is; WTR_NO_PEER */
 	bool closing; /* its closeSession is prepared; forgotten once that is applied */
 };
 
@@ -55,6 +56,9 @@ struct wtr_sessions {
 int wtr_sessions_init(struct wtr_sessions *t, uint32_t tick_ms, uint8_t server_id, uint64_t now_ms,
 		      int64_t wall_ms);
 void wtr_sessions_fini(struct wtr_sessions *t);
+
+/* Forget all of them; ids that were given out are not given out again. */
+void wtr_sessions_empty(struct wtr_sessions *t);
 
 /* Move the clock. `ran` false: we did not run since the last call; everybody starts afresh. */
 void wtr_sessions_tick(struct wtr_sessions *t, uint64_t now_ms, bool ran);
@@ -77,6 +81,13 @@ void wtr_session_touch(struct wtr_sessions *t, struct wtr_session *s);
 void wtr_session_bind(struct wtr_sessions *t, struct wtr_session *s, uint16_t worker, uint64_t conn,
 		      int32_t timeout_ms);
 void wtr_session_unbind(struct wtr_sessions *t, struct wtr_session *s);
+
+/* As its client and another server agreed. */
+void wtr_session_set_timeout(struct wtr_sessions *t, struct wtr_session *s, int32_t timeout_ms);
+
+/* Was it heard of, here, at or after that time? */
+bool wtr_session_heard_since(const struct wtr_sessions *t, const struct wtr_session *s,
+			     uint64_t since_ms);
 
 /* When the session would expire if nothing more is heard, monotonic ms. */
 uint64_t wtr_session_expires_ms(const struct wtr_sessions *t, const struct wtr_session *s);

@@ -1,7 +1,14 @@
 #include "writer/submit.h"
 
+#include "writer/flight.h"
+#include "writer/learn.h"
+
 bool wtr_core_ready(const struct wtr_core *c)
 {
+	if (c->service == WTR_LEARNS)
+		return wtr_learner_ready(c) && c->later_head - c->later_tail < WTR_LATER_MAX;
+	if (c->service == WTR_IDLE)
+		return true;
 	return c->fill && c->fill->len < WTR_BATCH_BYTES && c->fill->n < WTR_BATCH_TXNS &&
 	       c->later_head - c->later_tail < WTR_LATER_MAX && zab_has_room(&c->zab, 1) &&
 	       wtr_core_has_memory(c);
@@ -12,8 +19,7 @@ bool wtr_core_has_memory(const struct wtr_core *c)
 	uint64_t n = (uint64_t)wtr_core_outstanding(c);
 
 	/* Where nothing is awaited, waiting is in vain. */
-	return shm_tree_room_to_shrink(c->tree, n + 1) ||
-	       (!n && !shm_tree_retired_bytes(c->tree));
+	return shm_tree_room_to_shrink(c->tree, n + 1) || (!n && !shm_tree_retired_bytes(c->tree));
 }
 
 /* Start an entry: p->out points where the record goes. */
@@ -51,8 +57,7 @@ void wtr_submit_end(struct wtr_core *c, int64_t client_id, int32_t cxid, struct 
 	struct wtr_prep *p = &c->prep;
 	uint8_t *start = b->bytes + b->len + sizeof(uint32_t);
 	struct jute_out header = jute_out_of(start, ZK_TXN_HEADER_SIZE);
-	struct zab_event submit = {.type = ZAB_SUBMIT, .now_ms = c->now_ms, .zxid = p->zxid};
-	struct zab_out out;
+	struct zab_event submit = {.type = ZAB_SUBMIT, .zxid = p->zxid};
 	uint32_t len;
 
 	zk_txn_header_encode(
@@ -68,17 +73,11 @@ void wtr_submit_end(struct wtr_core *c, int64_t client_id, int32_t cxid, struct 
 	CHECK(!p->out.failed);
 	len = (uint32_t)jute_size(&p->out, start);
 	memcpy(b->bytes + b->len, &len, sizeof(len));
-	b->len += sizeof(len) + len;
-	b->origin[b->n++] = origin;
-	if (!b->first_zxid)
-		b->first_zxid = p->zxid;
-	b->last_zxid = p->zxid;
-	c->flight_bytes += len;
-	c->txns++;
+	b->origin[b->n] = origin;
+	wtr_batch_added(c, b, p->zxid, len);
 	c->changes += p->members;
-	c->txn_bytes += len;
-	CHECK(zab_step(&c->zab, &submit, &out) == 0);
-	CHECK(out.append_zxid == p->zxid);
+	CHECK(wtr_core_step(c, &submit) == 0);
+	CHECK(c->zab.last_zxid == p->zxid);
 }
 
 void wtr_submit_error(struct wtr_core *c, enum zk_code code)

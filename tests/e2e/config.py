@@ -42,6 +42,8 @@ class Asked(Server):
 
 
 BASE = "dataDir={data}\nclientPort={port}\n4lw.commands.whitelist=*\n"
+LIMITS = "initLimit=5\nsyncLimit=2\n"
+TWO = "server.1=127.0.0.1:22390:22391\nserver.2=127.0.0.1:22392:22393\n"
 REFUSED = {
     "no dataDir": "clientPort={port}\n",
     "a port that is no number": "dataDir={data}\nclientPort=abc\n",
@@ -53,6 +55,14 @@ REFUSED = {
     "a boolean that is none": BASE + "reconfigEnabled=maybe\n",
     "an election that is gone": BASE + "electionAlg=1\n",
     "a server line that is none": BASE + "server.1=localhost\nserver.2=localhost\n",
+    "an ensemble without myid": BASE + LIMITS + TWO,
+    "an ensemble without limits": BASE + TWO,
+    "one participant with an observer": BASE + LIMITS + "server.1=h:1:2\nserver.2=h:3:4:observer\n",
+    "no participant": BASE + LIMITS + "server.1=h:1:2:observer\n",
+    "no standalone, and no server": BASE + LIMITS + "standaloneEnabled=false\n",
+    "a role that is none": BASE + LIMITS + TWO + "peerType=leader\n",
+    "a list beside a dynamic file": BASE + LIMITS + TWO + "dynamicConfigFile={data}/list\n",
+    "a dynamic file that is not there": BASE + LIMITS + "dynamicConfigFile={data}/list\n",
 }
 ACCEPTED = {
     "comments, blanks, separators": (
@@ -75,6 +85,32 @@ def test_refused_files(server):
     for what, text in REFUSED.items():
         bad = Asked(server.kind, text)
         expect(what, bad.status(), 2)
+
+
+@paddock_only
+def test_an_ensembles_file_is_taken_as_it_is(server):
+    del server
+    third = "server.3=127.0.0.1:22394:22395:observer;{port}\n"
+    files = {   # what stands in zoo.cfg, in dataDir/myid, in dataDir/list.1f; what is told
+        "three servers": (BASE + LIMITS + TWO + third, "3", None, "myid=3 observer"),
+        "one of them": (BASE + LIMITS + "standaloneEnabled=false\nserver.1=h:1:2\n", "1\n", None,
+                        "ensemble server.1=h:1:2"),
+        "not in the list": (BASE + LIMITS + TWO + "peerType=observer\n", "7", None,
+                            "there is no server.7"),
+        "a dynamic file": (BASE + LIMITS + "dynamicConfigFile={data}/list.1f\n", "2", TWO,
+                           "ensemble version=1f"),
+    }
+    for what, (text, myid, dynamic, told) in files.items():
+        s = Asked("paddock", text)
+        for name, content in (("myid", myid), ("list.1f", dynamic)):
+            if content:
+                with open(os.path.join(s.data, name), "w") as f:
+                    f.write(content)
+        p = spawn([PADDOCKD, "--check", s.write_config()], stdin=subprocess.DEVNULL,
+                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        out = p.communicate(timeout=20)[0]
+        expect("%s: status, %s" % (what, out), p.returncode, 0)
+        expect("%s: %s in %s" % (what, told, out), told in out, True)
 
 
 @paddock_only

@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 
-#include "writer/core.h"
+#include "writer/flight.h"
 
 enum { RECORD_MAX = 1 << 20, CONNS = 2 };
 
@@ -83,7 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(shm_tree_initial(tree) == 0);
 	CHECK(wtr_core_init(c, &conf, tree, 0, 1, RECORD_MAX, 1000000, 1700000000000) == 0);
 	shm_tree_published(tree, 0, 64);
-	wtr_core_serve(c, 1);
+	wtr_core_start_alone(c);
+	wtr_core_serve(c, WTR_LEADS, 1);
 	for (unsigned i = 0; i < CONNS; i++)
 		session[i] = connect_one(c, i + 1);
 	while (size >= 4) {

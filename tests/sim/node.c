@@ -105,12 +105,14 @@ static void snapshot_done(struct sim_node *n)
 	if (n->snapshot.zxid <= n->disk.snap[0].zxid || n->disk.staged)
 		return;
 	sim_disk_snapshot(&n->disk, &n->snapshot);
-	trim(n);
+	step(n, &(struct zab_event){.type = ZAB_STATE, .zxid = n->snapshot.zxid}, NULL, 0);
+	if (n->up)
+		trim(n);
 }
 
-static void maybe_snapshot(struct sim_node *n)
+static void begin_snapshot(struct sim_node *n)
 {
-	if (n->snapshotting || n->state.count < n->disk.snap[0].count + sim.snapshot_every)
+	if (n->snapshotting)
 		return;
 	n->snapshotting = true;
 	n->snapshot = n->state;
@@ -119,6 +121,12 @@ static void maybe_snapshot(struct sim_node *n)
 		     (e = sim_log_after(&n->disk.log, n->snapshot.zxid));)
 			sim_apply(&n->snapshot, e);
 	sim_at(sim_between(2000, 80000), EV_SNAPSHOT_DONE, n->id, n->life, 0);
+}
+
+static void maybe_snapshot(struct sim_node *n)
+{
+	if (n->state.count >= n->disk.snap[0].count + sim.snapshot_every)
+		begin_snapshot(n);
 }
 
 /* --- output ------------------------------------------------------------------------------ */
@@ -179,11 +187,11 @@ static void send_history(struct sim_node *n, int c, const struct zab_send *s)
 
 static void send_state(struct sim_node *n, int c, const struct zab_send *s)
 {
-	struct sim_message m = {.packet = s->packet, .state = n->state};
+	struct sim_message m = {.packet = s->packet, .state = n->disk.snap[0]};
 
-	if (n->state.zxid != s->packet.zxid)
+	if (m.state.zxid != s->packet.zxid)
 		sim_fail("member %d is to send the state of %" PRIx64 ", it has %" PRIx64,
-			 n->id + 1, (uint64_t)s->packet.zxid, (uint64_t)n->state.zxid);
+			 n->id + 1, (uint64_t)s->packet.zxid, (uint64_t)m.state.zxid);
 	sim.result.snaps++;
 	sim_net_send(c, n->id, &m);
 }
@@ -360,6 +368,8 @@ static void perform(struct sim_node *n, const struct zab_out *out, const struct 
 		close_all(n);
 		sim_vote_look(n);
 	}
+	if (out->flags & ZAB_OUT_STATE)
+		begin_snapshot(n);
 	if (out->flags & ZAB_OUT_CONNECT) {
 		n->tries = 0;
 		sim_at(sim_between(500, 5000), EV_DIAL, n->id, n->life, 0);

@@ -28,7 +28,8 @@ void fx_up(struct wtr_fx *f)
 	for (int i = 0; i < FX_WORKERS; i++)
 		f->core.sessions.heard[i] = f->heard[i];
 	shm_tree_published(f->tree, 0, f->head);
-	wtr_core_serve(&f->core, 1);
+	wtr_core_start_alone(&f->core);
+	wtr_core_serve(&f->core, WTR_LEADS, 1);
 	fx_begin(f);
 }
 

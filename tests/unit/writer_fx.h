@@ -8,6 +8,7 @@
 #include "jute/session.h"
 #include "tests/t.h"
 #include "writer/core.h"
+#include "writer/flight.h"
 
 enum { FX_RECORD_MAX = 1 << 20, FX_WORKERS = 2, FX_BODY = 1 << 16 };
 

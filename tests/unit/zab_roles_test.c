@@ -218,6 +218,8 @@ TEST_F(zab_leader, what_a_learner_lacks_is_told_by_its_last_zxid, struct fx, up,
 	expect_sync(f, Z(1, 9), "5 TRUNC 100000005", "5 history PROPOSAL 100000005-200000003");
 	expect_sync(f, 0, "5 DIFF 200000003", "5 history PROPOSAL 0-200000003");
 	/* What can't be placed gets all: other epochs, and a log that is lost. */
+	expect_sync(f, -1, "5 SNAP 0", "5 history PROPOSAL 0-200000003");
+	EXPECT_I(at_zxid(f, ZAB_STATE, Z(2, 3)), ==, 0);
 	expect_sync(f, Z(3, 0), "5 SNAP 200000003", NULL);
 	expect_sync(f, Z(0, 7), "5 SNAP 200000003", NULL);
 	expect_sync(f, -1, "5 SNAP 200000003", NULL);
@@ -225,6 +227,23 @@ TEST_F(zab_leader, what_a_learner_lacks_is_told_by_its_last_zxid, struct fx, up,
 	EXPECT_I(at_zxid(f, ZAB_TRIM, Z(2, 1)), ==, 0);
 	expect_sync(f, Z(1, 5), "5 SNAP 200000003", NULL);
 	expect_sync(f, Z(2, 1), "5 DIFF 200000003", "5 history PROPOSAL 200000001-200000003");
+}
+
+TEST_F(zab_leader, a_state_older_than_the_learners_log_is_not_sent, struct fx, up, down)
+{
+	lead(f);
+	at_zxid(f, ZAB_SUBMIT, Z(2, 1));
+	at_zxid(f, ZAB_DURABLE, Z(2, 1));
+	EXPECT_I(packet(f, 0, QUORUM_ACK, Z(2, 1)), ==, 0);
+	hello(f, 5, 3, 2);
+	ack_epoch(f, 5, Z(2, 9) + (INT64_C(1) << 32), -1);
+	EXPECT_U(f->out.n_send, ==, 0);
+	EXPECT_U(f->out.flags, ==, ZAB_OUT_STATE);
+	EXPECT_I(at_zxid(f, ZAB_STATE, Z(2, 2)), ==, -EPROTO); /* that is not published */
+	EXPECT_I(at_zxid(f, ZAB_STATE, Z(2, 1)), ==, 0);
+	EXPECT_STR(sent(f, 0), "5 SNAP 200000001");
+	EXPECT_STR(sent(f, 1), "5 NEWLEADER 200000000");
+	EXPECT_I(at_zxid(f, ZAB_STATE, Z(1, 5)), ==, -EPROTO); /* it never goes back */
 }
 
 TEST_F(zab_leader, outstanding_proposals_come_behind_newleader, struct fx, up, down)

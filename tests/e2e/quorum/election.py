@@ -3,7 +3,7 @@
 
   tests/e2e/quorum/election.py [-v]
 
-Ours is build/rel/election_peer: quorum/ with a socket loop around it, and no server behind. What it
+Ours is build/rel/election_peer: peers/elector with a loop around it, and no server behind. What it
 receives it encodes again and compares; so does it with configurations. Prints "RESULT passed failed".
 Environment: E2E_PORTS (default 22500-22599), and see ../server.py.
 """
@@ -118,11 +118,11 @@ def votes_for_a_greater_sid():
     e = Ensemble([2, 3], 1).start()
     p = Peer(e, 1, "0", 0)
     p.wait(r"< ([23]) LOOKING \1/0/0 r\d+: better vote -> LOOKING \1/0/0", 60)
-    p.wait(r"DECIDED FOLLOWING [23]")
+    p.wait(r"DECIDED FOLLOWING vote=[23]")
     leader = e.wait_leader()
     # It looks again: now there is an ensemble, of a refreshed epoch.
     p.look_again()
-    p.wait(r"DECIDED FOLLOWING %d epoch [1-9]" % leader)
+    p.wait(r"DECIDED FOLLOWING vote=%d epoch=[1-9]" % leader)
     p.end()
     e.stop()
 
@@ -132,7 +132,7 @@ def is_elected_by_them():
     e = Ensemble([1, 2], 3).start()
     p = Peer(e, 3, "700000001", 7)
     p.wait(r"< [12] LOOKING 3/700000001/7 r\d+", 60)
-    p.wait(r"DECIDED LEADING 3 epoch 7")
+    p.wait(r"DECIDED LEADING vote=3 epoch=7 ")
     # Without a quorum port it can't: they look again, and elect among themselves once it is gone.
     p.end()
     e.wait_leader()
@@ -144,11 +144,11 @@ def makes_the_quorum():
     e = Ensemble([2, 3], 1)
     e.apache[0].start(wait=False)
     p = Peer(e, 1, "0", 0)
-    p.wait(r"DECIDED FOLLOWING 2", 60)
+    p.wait(r"DECIDED FOLLOWING vote=2", 60)
     p.look_again()
     # Whether it still waits for a follower, or looks again: it is elected by us and itself.
     p.wait(r"< 2 (LOOKING|LEADING) 2/0/0 r\d+")
-    p.wait(r"DECIDED FOLLOWING 2")
+    p.wait(r"DECIDED FOLLOWING vote=2")
     p.end()
     e.apache.pop()
     e.stop()
@@ -170,7 +170,7 @@ def observes():
     leader = e.wait_leader()
     for sid in (4, 9):
         p = Peer(e, sid, "0", 0, "observer")
-        p.wait(r"DECIDED OBSERVING %d epoch [1-9]" % leader)
+        p.wait(r"DECIDED OBSERVING vote=%d epoch=[1-9]" % leader)
         p.end()
     e.stop()
 

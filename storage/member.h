@@ -1,0 +1,64 @@
+/*
+ * member.h - what a member of an ensemble keeps beside its log and snapshots, and how a history is
+ * cut or replaced
+ *
+ * One record, <dataDir>/version-2/paddock.member, checksummed, replaced atomically (temporary file,
+ * fsync, rename, fsync of the directory): the epochs, the mark of a member that has to be synced by
+ * a leader, and what was decided about the history and is perhaps not carried out yet. That record
+ * is the COMMIT of a cut and of an install: a crash before it leaves the old history, whole; after
+ * it sto_member_settle() carries on. README.md has the bytes.
+ *
+ * Staging. A history that a leader sends (SNAP and what follows) is written into directories
+ * `staged` below both version-2 directories: a snapshot (sto_snap_begin() there) and a log
+ * (sto_log_open() there). It counts for nothing until it is installed; then nothing of the old one
+ * is found again, no record and no snapshot (quorum.md I10).
+ *
+ * Runs in: the writer; nothing appends to the log that is cut or replaced meanwhile. Every call
+ * returns 0 or -errno, and what it says is durable when it returns 0. After an error nobody knows:
+ * the process ends, and the next one settles.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "storage/fs.h"
+#include "storage/log.h"
+
+struct sto_member {
+	int64_t accepted_epoch, current_epoch;
+	bool must_sync; /* a part of the log was lost, or can't be read: V11 */
+};
+
+/* 0; -ENOENT: there is none; -EBADMSG: it is damaged. */
+int sto_member_load(const struct sto_fs *fs, const char *snap_dir, struct sto_member *m);
+int sto_member_store(const struct sto_fs *fs, const char *snap_dir, const struct sto_member *m);
+
+/*
+ * Before anything else at a start: carry out what was decided, remove what was only staged. *m is
+ * what the record says, zeros if there is none. Apache ZooKeeper's acceptedEpoch and currentEpoch
+ * are read where there is no record (quorum.md 1.6), and left alone.
+ */
+int sto_member_settle(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
+		      struct sto_member *m);
+
+/* Make both `staged` directories, empty. */
+int sto_stage_begin(const struct sto_fs *fs, const char *snap_dir, const char *log_dir);
+
+/* Forget what is staged. */
+int sto_stage_discard(const struct sto_fs *fs, const char *snap_dir, const char *log_dir);
+
+/*
+ * What is staged takes the place of everything there was, together with *m. A log that is open in
+ * the stage stays open: sto_log_moved() tells it where it is now. The snapshot there is `zxid`'s.
+ */
+int sto_stage_install(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
+		      const struct sto_member *m, int64_t zxid);
+
+/*
+ * Records above zxid go, and snapshots above it, which must leave one at or below it, or the log
+ * from its beginning. The log is closed; it is opened anew with last_zxid = zxid, which it has (or
+ * which is the snapshot's).
+ */
+int sto_history_cut(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
+		    const struct sto_member *m, int64_t zxid);

@@ -1,0 +1,131 @@
+#include "writer/lead.h"
+
+#include "writer/answers.h"
+#include "writer/submit.h"
+
+static const struct wtr_origin nobody = {0, MSG_NO_WORKER};
+
+/* The session is a client's of that learner: one that has it here has lost it. */
+static void give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer)
+{
+	struct wtr_conn *conn = wtr_conn_of_session(c, s);
+
+	if (conn) {
+		wtr_answer_close(c, conn->worker, conn->link.key, (int64_t)s->link.key);
+		wtr_unbind(c, conn);
+	}
+	s->peer = (int16_t)peer;
+}
+
+static void fail(struct wtr_core *c, const struct quorum_request *r, enum zk_code code)
+{
+	wtr_submit_begin(c, NULL, NULL);
+	wtr_submit_error(c, code);
+	wtr_submit_end(c, r->session_id, r->cxid, nobody);
+}
+
+/* SessionTrackerImpl.checkSession */
+static enum zk_code check_session(struct wtr_core *c, struct wtr_session *s, int32_t peer)
+{
+	if (!s || s->closing)
+		return ZSESSIONEXPIRED;
+	if (s->worker == MSG_NO_WORKER && s->peer == WTR_NO_PEER)
+		s->peer = (int16_t)peer;
+	if (s->peer != peer)
+		return ZSESSIONMOVED;
+	wtr_session_touch(&c->sessions, s);
+	return ZOK;
+}
+
+static void create_session(struct wtr_core *c, int32_t peer, const struct quorum_request *r)
+{
+	struct jute_in in = jute_in_of(r->body.data, r->body.len > 0 ? (size_t)r->body.len : 0);
+	struct wtr_session *s = wtr_session_find(&c->sessions, r->session_id);
+	struct zk_create_session_txn body;
+
+	if (zk_create_session_txn_decode(&in, &body) || (s && s->closing)) {
+		fail(c, r, ZMARSHALLINGERROR);
+		return;
+	}
+	if (!s)
+		s = wtr_session_add(&c->sessions, r->session_id, body.timeout_ms);
+	if (!s) {
+		fail(c, r, ZSYSTEMERROR);
+		return;
+	}
+	give_to(c, s, peer);
+	wtr_session_touch(&c->sessions, s);
+	wtr_submit_create_session(c, s, nobody);
+}
+
+static void write_request(struct wtr_core *c, int32_t peer, const struct quorum_request *r,
+			  const struct jute_vec *ids)
+{
+	struct wtr_session *s = wtr_session_find(&c->sessions, r->session_id);
+	size_t len = r->body.len > 0 ? (size_t)r->body.len : 0;
+	enum zk_code code = check_session(c, s, peer);
+	struct wtr_prep *p;
+
+	if (!code && !wtr_core_admits(c, r->opcode, len))
+		code = ZTHROTTLEDOP;
+	if (!code && r->opcode == ZK_OP_CLOSE_SESSION) {
+		wtr_submit_close(c, s, r->cxid, nobody);
+		return;
+	}
+	p = wtr_submit_begin(c, s, ids);
+	if (!code)
+		code = wtr_prep_request(p, r->opcode, r->body.data, (uint32_t)len);
+	if (code)
+		wtr_submit_error(c, code);
+	wtr_submit_end(c, r->session_id, r->cxid, nobody);
+}
+
+void wtr_leader_request(struct wtr_core *c, int32_t peer, const struct quorum_request *r,
+			const struct jute_vec *ids)
+{
+	c->requests++;
+	if (r->opcode == ZK_OP_CREATE_SESSION)
+		create_session(c, peer, r);
+	else if (zk_op_is_write(r->opcode))
+		write_request(c, peer, r, ids);
+	else
+		fail(c, r, ZUNIMPLEMENTED);
+}
+
+bool wtr_leader_revalidate(struct wtr_core *c, int32_t peer, struct quorum_touch session)
+{
+	struct wtr_session *s = wtr_session_find(&c->sessions, session.session_id);
+
+	if (!s || s->closing)
+		return false;
+	give_to(c, s, peer);
+	wtr_leader_touch(c, session);
+	return true;
+}
+
+void wtr_leader_touch(struct wtr_core *c, struct quorum_touch session)
+{
+	struct wtr_session *s = wtr_session_find(&c->sessions, session.session_id);
+
+	if (!s || s->closing || s->worker != MSG_NO_WORKER)
+		return;
+	wtr_session_touch(&c->sessions, s);
+	wtr_session_set_timeout(&c->sessions, s, session.timeout_ms);
+}
+
+struct losing {
+	int32_t peer;
+};
+
+static void lose(void *arg, struct wtr_link *l)
+{
+	struct wtr_session *s = WTR_OBJECT(l, struct wtr_session, link);
+
+	if (s->peer == ((struct losing *)arg)->peer)
+		s->peer = WTR_NO_PEER;
+}
+
+void wtr_leader_lost(struct wtr_core *c, int32_t peer)
+{
+	wtr_table_each(&c->sessions.table, lose, &(struct losing){peer});
+}

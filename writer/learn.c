@@ -1,0 +1,210 @@
+#include "writer/learn.h"
+
+#include "jute/session.h"
+#include "writer/answers.h"
+
+/* Sessions that were heard of shortly before the last PING may not have shown yet. */
+enum { TOUCH_OVERLAP_MS = 100 };
+
+bool wtr_learner_ready(const struct wtr_core *c)
+{
+	return c->forward.len < WTR_FORWARD_BYTES &&
+	       c->asked.len / sizeof(struct wtr_asked) < WTR_ASKED_MAX &&
+	       (c->syncs.len - c->syncs_done) / sizeof(struct msg_down) < WTR_LATER_MAX;
+}
+
+/* --- to the leader ----------------------------------------------------------------------- */
+
+static void forward(struct wtr_core *c, const struct quorum_request *r, const struct jute_vec *ids)
+{
+	size_t max = 64 + (size_t)(r->body.len > 0 ? r->body.len : 0) + (ids ? ids->size : 0);
+	uint8_t *at = wtr_buf_room(&c->forward, max);
+	struct jute_out out = jute_out_of(at, max);
+
+	quorum_put_request(&out, r, ids);
+	CHECK(!out.failed);
+	c->forward.len += jute_size(&out, at);
+}
+
+void wtr_learner_request(struct wtr_core *c, const struct wtr_conn *conn, const struct msg_up *up,
+			 const uint8_t *body)
+{
+	struct jute_vec ids = wtr_conn_ids(conn);
+
+	forward(c,
+		&(struct quorum_request){up->session, up->xid, up->op, jute_buf_of(body, up->len)},
+		&ids);
+}
+
+void wtr_learner_create_session(struct wtr_core *c, const struct wtr_session *s)
+{
+	uint8_t timeout[4];
+
+	be32_put(timeout, (uint32_t)s->timeout_ms);
+	forward(c,
+		&(struct quorum_request){(int64_t)s->link.key, 0, ZK_OP_CREATE_SESSION,
+					 jute_buf_of(timeout, sizeof(timeout))},
+		NULL);
+}
+
+void wtr_learner_sync(struct wtr_core *c, uint16_t worker, const struct msg_up *up)
+{
+	static const uint8_t root[] = {0, 0, 0, 1, '/'};
+	struct msg_down head = {.kind = DOWN_SYNC,
+				.worker = worker,
+				.conn = up->conn,
+				.session = up->session,
+				.xid = up->xid};
+
+	if (c->syncs_done == c->syncs.len)
+		c->syncs_done = c->syncs.len = 0;
+	wtr_buf_put(&c->syncs, &head, sizeof(head));
+	/* The worker keeps the path, and the leader has no use for it. */
+	forward(c,
+		&(struct quorum_request){up->session, up->xid, ZK_OP_SYNC,
+					 jute_buf_of(root, sizeof(root))},
+		NULL);
+}
+
+void wtr_learner_ask(struct wtr_core *c, const struct wtr_conn *conn, int64_t session,
+		     int32_t timeout_ms, bool attached)
+{
+	struct wtr_asked asked = {.session = session,
+				  .conn = conn->link.key,
+				  .timeout_ms = timeout_ms,
+				  .worker = conn->worker,
+				  .attached = attached};
+	uint8_t *at = wtr_buf_room(&c->forward, 64);
+	struct jute_out out = jute_out_of(at, 64);
+
+	wtr_buf_put(&c->asked, &asked, sizeof(asked));
+	quorum_put_revalidate(&out, (struct quorum_touch){session, timeout_ms});
+	CHECK(!out.failed);
+	c->forward.len += jute_size(&out, at);
+}
+
+struct touching {
+	struct wtr_core *c;
+	uint64_t since_ms;
+};
+
+static void touch(void *arg, struct wtr_link *l)
+{
+	const struct touching *t = arg;
+	const struct wtr_session *s = WTR_OBJECT(l, struct wtr_session, link);
+	uint8_t *at;
+
+	if (s->worker == MSG_NO_WORKER || s->slot < 0 ||
+	    !wtr_session_heard_since(&t->c->sessions, s, t->since_ms))
+		return;
+	at = wtr_buf_room(&t->c->forward, QUORUM_TOUCH_SIZE);
+	quorum_touch_set(at, 0, (struct quorum_touch){(int64_t)l->key, s->timeout_ms});
+	t->c->forward.len += QUORUM_TOUCH_SIZE;
+}
+
+/* Learner.ping: type, zxid, the touches as one buffer, no authinfo. */
+void wtr_learner_ping(struct wtr_core *c, int64_t zxid)
+{
+	struct touching t = {c, c->touched_ms > TOUCH_OVERLAP_MS ? c->touched_ms - TOUCH_OVERLAP_MS
+								 : 0};
+	size_t begin = c->forward.len;
+	uint8_t head[16], none[4];
+
+	be32_put(head, QUORUM_PING);
+	be64_put(head + 4, (uint64_t)zxid);
+	wtr_buf_put(&c->forward, head, sizeof(head));
+	wtr_table_each(&c->sessions.table, touch, &t);
+	be32_put(c->forward.bytes + begin + 12, (uint32_t)(c->forward.len - begin - sizeof(head)));
+	be32_put(none, UINT32_MAX);
+	wtr_buf_put(&c->forward, none, sizeof(none));
+	c->touched_ms = c->now_ms;
+}
+
+/* --- from the leader --------------------------------------------------------------------- */
+
+static struct wtr_asked *asked_at(const struct wtr_core *c, size_t at)
+{
+	return (struct wtr_asked *)(void *)(c->asked.bytes + at);
+}
+
+/* NULL: there is none. valid: one that the leader answered, or not yet. */
+static struct wtr_asked *find_asked(const struct wtr_core *c, int64_t session, bool valid)
+{
+	for (size_t at = 0; at < c->asked.len; at += sizeof(struct wtr_asked))
+		if (asked_at(c, at)->session == session && asked_at(c, at)->valid == valid)
+			return asked_at(c, at);
+	return NULL;
+}
+
+static void forget_asked(struct wtr_core *c, struct wtr_asked *a)
+{
+	size_t from = (size_t)((uint8_t *)a - c->asked.bytes), to = from + sizeof(*a);
+
+	memmove(c->asked.bytes + from, c->asked.bytes + to, c->asked.len - to);
+	c->asked.len -= sizeof(*a);
+}
+
+static void is_dead(struct wtr_core *c, const struct wtr_asked *a)
+{
+	struct wtr_conn *conn = wtr_conn_find(&c->conns, a->worker, a->conn);
+
+	if (!conn)
+		return;
+	if (a->attached)
+		wtr_answer_close(c, a->worker, a->conn, a->session);
+	else
+		wtr_refuse_session(c, conn);
+}
+
+/* 0, or -EAGAIN: its createSession is still to come. */
+static bool is_alive(struct wtr_core *c, const struct wtr_asked *a)
+{
+	struct wtr_conn *conn = wtr_conn_find(&c->conns, a->worker, a->conn);
+	struct wtr_session *s = wtr_session_find(&c->sessions, a->session);
+
+	if (!conn || a->attached)
+		return true;
+	if (!s || s->slot < 0)
+		return false;
+	wtr_resume(c, conn, s, a->timeout_ms);
+	return true;
+}
+
+void wtr_learner_answered(struct wtr_core *c, const struct quorum_revalidated *answer)
+{
+	struct wtr_asked *a = find_asked(c, answer->session_id, false);
+
+	if (!a)
+		return;
+	if (!answer->valid) {
+		is_dead(c, a);
+		forget_asked(c, a);
+	} else if (is_alive(c, a)) {
+		forget_asked(c, a);
+	} else {
+		a->valid = true;
+	}
+}
+
+void wtr_learner_session(struct wtr_core *c, int64_t session)
+{
+	struct wtr_asked *a;
+
+	while (c->asked.len && (a = find_asked(c, session, true))) {
+		if (!is_alive(c, a))
+			return;
+		forget_asked(c, a);
+	}
+}
+
+void wtr_learner_synced(struct wtr_core *c)
+{
+	struct msg_down head;
+
+	if (c->syncs_done == c->syncs.len)
+		return;
+	memcpy(&head, c->syncs.bytes + c->syncs_done, sizeof(head));
+	c->syncs_done += sizeof(head);
+	/* All that the leader had committed came before this answer. */
+	wtr_answer_later(c, c->zab.decided_zxid, &head);
+}
