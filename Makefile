@@ -2,6 +2,7 @@
 #
 #   make            everything for this machine: server, tools, benchmarks           (build/rel)
 #   make run        install what is missing, build, start a server on port 2181      (data/)
+#   make ensemble   the same with three servers that replicate, ports 2181 to 2183      (data/ensemble)
 #   make test       install what is missing, build, run every test; build/test-results has the counts
 #   make test-unit  the unit tests alone. T='jute_*' picks, SEED=n repeats, V=asan changes the build
 #   make test-sim   the simulated ensembles for SIM_SECONDS, and the mistakes that they must find
@@ -129,6 +130,10 @@ run: deps
 		'4lw.commands.whitelist=*' > data/zoo.cfg
 	$(O)/paddockd data/zoo.cfg
 
+ensemble: deps
+	$(MAKE) all
+	supervisor/ensemble
+
 install: all
 	install -d $(DESTDIR)$(prefix)/sbin $(DESTDIR)$(prefix)/bin
 	install -m 755 $(O)/paddockd $(DESTDIR)$(prefix)/sbin/paddockd
@@ -200,7 +205,7 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all run install deps test test-build test-unit test-corpus test-sim test-bench test-e2e \
+.PHONY: all run ensemble install deps test test-build test-unit test-corpus test-sim test-bench test-e2e \
 	asan ubsan tsan clang fuzz bench tidy format clean
 .SECONDARY:
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

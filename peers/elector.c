@@ -33,6 +33,18 @@ void elect_tell_unknown(struct peer_elector *e, const struct peer_address *from,
 	e->unknown_ms = e->now_ms;
 }
 
+/* Who looks for long is missed by his clients: whom we reach says why. */
+static void remind(struct peer_elector *e)
+{
+	char line[256];
+
+	if (!elect_looks(e) || e->now_ms < e->remind_ms)
+		return;
+	peer_elector_show(e, line, sizeof(line));
+	LOG_W("election: no leader for %" PRIu64 " s: %s", (e->now_ms - e->began_ms) / 1000, line);
+	e->remind_ms = e->now_ms + ELECT_REMIND_MS;
+}
+
 static void tell_decided(const struct peer_elector *e)
 {
 	const struct fle_vote *v = &e->fle.vote;
@@ -350,6 +362,7 @@ void peer_elector_look(struct peer_elector *e, uint64_t now_ms, int64_t last_zxi
 	elect_now(e, now_ms);
 	e->decided = false;
 	e->began_ms = e->now_ms;
+	e->remind_ms = e->now_ms + ELECT_REMIND_MS;
 	for (unsigned i = 0; i < e->n_peers; i++) {
 		struct elect_peer *p = e->peers[i];
 
@@ -435,6 +448,7 @@ void peer_elector_tick(struct peer_elector *e, uint64_t now_ms)
 	for (unsigned i = 0; i < e->n_peers; i++)
 		elect_dial_tick(e->peers[i]);
 	elect_listen_tick(e);
+	remind(e);
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -448,6 +462,8 @@ uint64_t peer_elector_deadline_ms(const struct peer_elector *e)
 
 	if (e->dead || e->gone)
 		return e->now_ms;
+	if (elect_looks(e))
+		due = least(due, e->remind_ms);
 	for (const struct elect_conn *c = e->conns; c; c = c->next)
 		due = least(due, c->deadline_ms);
 	for (unsigned i = 0; i < e->n_peers; i++) {

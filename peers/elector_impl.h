@@ -21,6 +21,7 @@ enum {
 	ELECT_REDIAL_MAX_MS = 2000,
 	ELECT_CALL_BACK_MS = 20,     /* least time between dials of who calls */
 	ELECT_ONE_OF_MANY_MS = 1000, /* for an address when there are others */
+	ELECT_REMIND_MS = 60 * 1000,
 	ELECT_BIND_AGAIN_MS = 1000,
 	ELECT_ACCEPT_AGAIN_MS = 100,   /* when no descriptor was left */
 	ELECT_STRANGER_IDLE_MS = 1000, /* who was silent as long makes room for another */
@@ -130,6 +131,7 @@ struct peer_elector {
 	uint64_t now_ms;
 	uint64_t deadline_ms; /* of the election */
 	uint64_t began_ms;    /* the election */
+	uint64_t remind_ms;   /* when to say again that there is no leader */
 	bool decided;
 	struct elect_conn *conns;
 	unsigned n_greetings, n_strangers, n_peers;

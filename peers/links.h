@@ -5,21 +5,24 @@
  * which is peer 0. What is to be sent to a peer stands in one queue and leaves in that order;
  * packets come in whole, decoded (quorum/packet.h), in order. Nothing here decides.
  *
- * Large things do not wait in memory, nor does anybody wait for them: a piece of history and a
- * state are sent by a thread for that peer, straight from the files to its socket, while what is
- * queued behind them waits; a state that a leader sends is received by a thread, straight into a
- * staged snapshot (storage/member.h). Pings and everything of other peers go on meanwhile. A peer
- * is closed when its queue is longer than queue_max bytes, or when its socket takes nothing for
- * stall_ms.
+ * Large things do not wait in memory, nor does anybody wait for them. A piece of history and a
+ * state are sent by a thread for that peer, from the files to its socket, while what is queued
+ * behind them waits, pings too; a state that a leader sends is received by a thread, into a staged
+ * snapshot (storage/member.h). A range of transactions stands as its two ends while much is queued
+ * before it; then it is made of what the caller still has in memory, or by that thread from the
+ * log. So a peer that lags behind costs no memory, until it is closed: when its queue is longer
+ * than queue_max bytes, or when its socket takes nothing for stall_ms.
  *
  * Runs in: writer, deciding thread, but for those threads; descriptors are in the caller's epoll
  * (source.h). Threads report by an eventfd there. Ordering: a job is handed over by pthread_create
- * and given back by its `done` flag (release, acquire); the socket belongs to the thread meanwhile.
+ * and given back by its `done` flag (release, acquire); one direction of the socket is the thread's
+ * meanwhile (bulk.h). The caller's turn: tick, sources, next until it says false, flush.
  *
- * Memory: taken for bytes received (quorum_packet_decode's *need), at most one packet per peer, and
- * read no further while the caller does not take (peer_links_next) what is there.
+ * Memory: taken for bytes received, at most twice as much, and one packet per peer; it is read no
+ * further while the caller does not take (peer_links_next) what is there.
  *
- * Trust: peers are not believed; what can't be decoded closes that connection, with one log line.
+ * Trust: peers are not believed; what can't be decoded closes that connection. Each connection that
+ * ends otherwise than by the caller's will makes one log line, with its address.
  */
 #pragma once
 
@@ -37,7 +40,7 @@ struct peer_links;
 struct peer_links_options {
 	int epoll;
 	const struct sto_fs *fs;
-	const char *snap_dir, *log_dir; /* version-2 directories; outlive the links */
+	const char *snap_dir, *log_dir; /* version-2 directories; fs and names outlive the links */
 	uint32_t data_max;              /* bytes of a packet's data: jute.maxbuffer and extrasize */
 	uint64_t queue_max;             /* bytes */
 	uint32_t stall_ms;              /* syncLimit ticks */
@@ -54,29 +57,35 @@ struct peer_links *peer_links_new(const struct peer_links_options *options); /* 
 void peer_links_free(struct peer_links *l);
 
 /*
- * Leader: listen at `me`'s quorum ports, until peer_links_reset(). Tried again every 100 ms if a
- * port is not free yet; -errno of the first try is for the log.
+ * Leader: listen at `me`'s quorum ports, until peer_links_reset(), at once but for names that must
+ * be asked for. Tried again every 100 ms if a port is not free yet; 0, or -errno of the first try,
+ * which is logged. A connection of which no packet comes within stall_ms is closed.
  */
 int peer_links_listen(struct peer_links *l, const struct quorum_config *c,
 		      const struct quorum_member *me, uint64_t now_ms);
 
 /*
  * Learner: dial that member's quorum port: five tries, retry_ms apart, all within limit_ms; names
- * are resolved anew at each. CONNECTED or LOST comes of it.
+ * are resolved anew at each. Of several addresses the next is dialled, too, when those before have
+ * failed or had 250 ms. CONNECTED or LOST of peer 0 comes of it.
  */
 void peer_links_dial(struct peer_links *l, const struct quorum_config *c,
 		     const struct quorum_member *leader, uint32_t retry_ms, uint32_t limit_ms,
 		     uint64_t now_ms);
 
-/* Close all connections and the listening sockets; threads are told to end, and are waited for. */
+/*
+ * Close all connections and the listening sockets, forget what was put and received. Threads are
+ * told to end, and are waited for: some milliseconds, or one sync of at most 32 MiB. Nothing that
+ * was being staged stays. Nobody is told LOST.
+ */
 void peer_links_reset(struct peer_links *l);
 
 enum peer_link_event_type {
 	PEER_LINK_CONNECTED,
-	PEER_LINK_LOST,   /* nothing more comes of it; why: static text for the log */
-	PEER_LINK_PACKET, /* packet: views that are valid until the next call */
-	PEER_LINK_STATE,  /* the state that peer_links_receive_state() asked for is staged, durable
-			   */
+	PEER_LINK_LOST,   /* nothing more comes of it; why: static text, logged already */
+	PEER_LINK_PACKET, /* packet: views, valid until next, receive_state, close or reset */
+	PEER_LINK_STATE,  /* the state that peer_links_receive_state() asked for is staged, durable,
+			     its parents and children not compared */
 };
 
 struct peer_link_event {
@@ -89,15 +98,17 @@ struct peer_link_event {
 /* What came, one by one, fair among peers; false: nothing more is there now. */
 bool peer_links_next(struct peer_links *l, struct peer_link_event *event);
 
-/* Do not take packets of this peer for now, or again: back-pressure. */
+/* Do not take packets of this peer for now, or again: back-pressure. LOST comes nevertheless. */
 void peer_links_hold(struct peer_links *l, int32_t peer, bool hold);
 
 /*
  * To send, in order. bytes: one or more whole packets. range: a packet of that type for each zxid
  * first..last, of one epoch; PROPOSAL and INFORM with the transaction's bytes, COMMIT and ACK
- * without. history: PROPOSAL and COMMIT of all that the log has in (after, last]. state: the SNAP
- * packet of the snapshot file `zxid`, which is on the disk, and its stream. close: behind all that
- * was put before. A peer that is not there is no error: its LOST is on the way.
+ * without. history: PROPOSAL and COMMIT of all that the log has in (after, last], which is durable.
+ * state: the SNAP packet of the snapshot file `zxid`, which is on the disk, and its stream. close:
+ * behind all that was put before; from this call on nothing is told of that peer, not even LOST,
+ * and its number goes to another when all is sent and the peer has closed, too, or had a second to.
+ * A peer that is not there is no error: its LOST is on the way.
  */
 void peer_links_put(struct peer_links *l, int32_t peer, const void *bytes, size_t n);
 void peer_links_put_range(struct peer_links *l, int32_t peer, int32_t type, int64_t first,
@@ -106,13 +117,16 @@ void peer_links_put_history(struct peer_links *l, int32_t peer, int64_t after, i
 void peer_links_put_state(struct peer_links *l, int32_t peer, int64_t zxid);
 void peer_links_close(struct peer_links *l, int32_t peer);
 
-/* Learner, on the SNAP packet: what follows it goes into the stage; then STATE, or LOST. */
+/*
+ * Learner, on the SNAP packet, before peer_links_next() is called again: what follows it goes into
+ * the stage, which is made empty; then STATE, or LOST, and nothing is staged.
+ */
 void peer_links_receive_state(struct peer_links *l, int64_t zxid);
 
 /* Send what was put, as far as sockets take it; once per turn. */
 void peer_links_flush(struct peer_links *l);
 
-/* Time passes: stalls, dials. */
+/* Time passes: stalls, dials. Once per turn, and at the deadline at the latest. */
 void peer_links_tick(struct peer_links *l, uint64_t now_ms);
 uint64_t peer_links_deadline_ms(const struct peer_links *l);
 

@@ -96,12 +96,38 @@ static int64_t agreed_zxid(const struct zab *z)
 
 /* --- commit ------------------------------------------------------------------------------ */
 
+/*
+ * To one learner, with the answers to its syncs where they belong: behind what was proposed before
+ * it asked, and before what was proposed later. Apache's learners match commits and syncs of all
+ * their clients by order alone (CommitProcessor.run).
+ */
+static void tell_peer(struct zab *z, int32_t peer, int64_t first, int64_t last)
+{
+	int32_t type = z->peer[peer].observer ? QUORUM_INFORM : QUORUM_COMMIT;
+
+	for (uint32_t i = 0; i < z->n_syncs; i++) {
+		struct zab_sync *s = &z->sync[(z->sync_head + i) % ZAB_SYNCS_MAX];
+
+		if (s->zxid > last)
+			break;
+		if (s->peer != peer)
+			continue;
+		if (s->zxid >= first) {
+			zab_put_range(z, peer, type, first, s->zxid);
+			first = s->zxid + 1;
+		}
+		zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_SYNC, 0);
+		s->peer = -1;
+	}
+	if (first <= last)
+		zab_put_range(z, peer, type, first, last);
+}
+
 static void tell_commit(struct zab *z, int64_t first, int64_t last)
 {
 	for (int32_t i = 0; i < z->peers_end; i++)
 		if (z->peer[i].phase >= ZAB_PEER_SYNC)
-			zab_put_range(z, i, z->peer[i].observer ? QUORUM_INFORM : QUORUM_COMMIT,
-				      first, last);
+			tell_peer(z, i, first, last);
 }
 
 /* Who leads under the new configuration: this server, or who has most of the log (3.12). */

@@ -186,7 +186,7 @@ static int start(struct zab *z, struct zab_out *out, const struct zab_event *eve
 	z->last_zxid = z->durable_zxid = zab_history_last(&z->history);
 	z->commit_zxid = BUG(TAIL_PUBLISHED) ? z->last_zxid : s->committed_zxid;
 	z->decided_zxid = z->commit_zxid;
-	z->state_zxid = s->committed_zxid;
+	z->state_zxid = s->state_zxid;
 	return 0;
 }
 
@@ -292,8 +292,9 @@ static int trim(struct zab *z, int64_t zxid)
 
 static int state(struct zab *z, struct zab_out *out, int64_t zxid)
 {
-	/* The start of the epoch that is served names what was published before it, too. */
-	if (zxid < z->state_zxid || (zxid > z->commit_zxid && zxid != zab_start_of(z)))
+	/* The start of an epoch names what was published before it, too. */
+	if (zxid < z->state_zxid || zab_epoch_of(zxid) > z->current_epoch ||
+	    zab_history_floor(&z->history, zxid) > z->commit_zxid)
 		return -EPROTO;
 	z->state_zxid = zxid;
 	if (z->role == ZAB_LEADING)

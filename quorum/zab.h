@@ -61,7 +61,7 @@ enum {
 	ZAB_WINDOW = 1 << 16, /* transactions submitted and not durable, or not decided */
 	ZAB_PEERS_MAX = 128,  /* connections of learners */
 	ZAB_SYNCS_MAX = 1024, /* syncs that wait for a commit */
-	ZAB_SENDS_MAX = ZAB_PEERS_MAX * 8 + ZAB_SYNCS_MAX,
+	ZAB_SENDS_MAX = ZAB_PEERS_MAX * 8 + ZAB_SYNCS_MAX * 2,
 	ZAB_ALL = -1
 };
 
@@ -97,7 +97,8 @@ enum zab_event_type {
 struct zab_start {
 	int64_t accepted_epoch; /* not below current_epoch, nor below the epoch of the log's end */
 	int64_t current_epoch;
-	int64_t committed_zxid;            /* known to be committed: the newest snapshot's zxid */
+	int64_t committed_zxid; /* known to be committed: the newest snapshot's zxid, or more */
+	int64_t state_zxid; /* of that snapshot, whose name may be the start of an epoch above it */
 	const struct zab_history *history; /* NULL: nothing but committed_zxid */
 	bool must_sync; /* a part was lost or can't be read: no vote before a leader's SNAP (V11) */
 };

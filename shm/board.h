@@ -90,6 +90,35 @@ struct shm_writer_stats {
 	struct hist fsync_us, commit_us;               /* relaxed, torn reads are fine */
 };
 
+/* What this server is in its ensemble, for words and tools; by the writer, relaxed. */
+enum shm_role { SHM_ALONE, SHM_LOOKING, SHM_LEADING, SHM_FOLLOWING, SHM_OBSERVING };
+
+struct shm_member_view {
+	_Atomic int64_t sid;
+	_Atomic uint32_t flags; /* enum shm_member_flag */
+	_Atomic uint32_t lag_ms;
+	_Atomic int64_t acked;  /* zxid */
+	_Atomic int64_t queued; /* bytes that wait for it */
+};
+
+enum { SHM_MEMBER_THERE = 1, SHM_MEMBER_SYNCED = 2, SHM_MEMBER_OBSERVER = 4, SHM_MEMBERS = 32 };
+
+struct shm_ensemble {
+	_Atomic uint32_t role;      /* enum shm_role */
+	_Atomic uint32_t phase;     /* enum zab_phase */
+	_Atomic int64_t epoch;      /* of the leader that is followed, or of our leadership */
+	_Atomic int64_t leader_sid; /* -1: none */
+	_Atomic int64_t logged_zxid, durable_zxid, committed_zxid;
+	_Atomic int64_t served_epoch; /* the last one in which we were in service */
+	/* The last transaction before settled_zxid, when that is the start of an epoch. */
+	_Atomic int64_t settled_txn;
+	_Atomic int64_t elections, since_wall_ms;
+	_Atomic uint32_t must_sync;
+	_Atomic uint32_t n_learners;
+	struct shm_member_view learner[SHM_MEMBERS]; /* leader: who is connected */
+	char why[128]; /* why we are out of service; a torn read is a torn text */
+};
+
 struct shm_board {
 	/* Constant after the supervisor made it. */
 	uint64_t magic;
@@ -102,12 +131,14 @@ struct shm_board {
 	_Atomic uint64_t head;          /* commit ring bytes written and published: the COMMIT */
 	_Atomic int64_t zxid;           /* last published zxid, stored before head */
 	_Atomic int64_t settled_zxid;   /* as zxid, but stored after head: see Publication */
-	_Atomic int64_t serve_until_ms; /* monotonic: reads may be served until then; 0 = ever */
+	_Atomic int64_t serve_until_ms; /* monotonic: clients may be served until then; 0 = ever */
 	_Atomic uint32_t gen;           /* generation to read */
 	/* +1 when a writer comes into service: the log's tail is published, send again what is
 	 * unanswered. */
 	_Atomic uint32_t writer_epoch;
-	uint8_t pad1[24];
+	/* +1 when no connection can be carried over: what was published meanwhile has no events. */
+	_Atomic uint32_t resets;
+	uint8_t pad1[20];
 
 	_Atomic uint32_t writer_sleeping; /* by the writer (wake.h) */
 	uint8_t pad2[60];
@@ -129,6 +160,7 @@ struct shm_board {
 
 	struct shm_reader reader[SHM_READERS_MAX];
 	struct shm_writer_stats stats;
+	struct shm_ensemble ensemble;
 	/* then, page-aligned, at shm_board_commit(): commit_size bytes of ring data */
 };
 

@@ -87,7 +87,8 @@ enum msg_down_kind {
 	/* Close this connection without a word (expired, moved, resumed elsewhere, unknown). */
 	DOWN_CLOSE,
 	/* A new writer is in service, its tail is published: attach and send again. xid = the
-	 * writer_epoch. */
+	 * writer_epoch. err: what was sent before may be done, or not: such connections are closed
+	 * instead (a leader's epoch goes on, and the connection to it was lost). */
 	DOWN_EPOCH,
 	DOWN_REPORT,      /* worker: add your share of report kind `xid` for `conn` */
 	DOWN_REPORT_TEXT, /* text for `conn`'s report; err = 1 with the last piece of all */

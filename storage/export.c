@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libdeflate.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +13,12 @@
 #include "jute/txn.h"
 #include "storage/file.h"
 #include "storage/import.h"
+#include "storage/zkput.h"
 #include "storage/zksnap.h"
 
 #define SNAP_TMP "paddock.export.snapshot" STO_TMP_SUFFIX
 #define LOG_TMP  "paddock.export.log" STO_TMP_SUFFIX
-enum { BUFFER_BYTES = 256 << 10, LAST_SIZE = 8, END_SIZE = 5 };
+enum { LAST_SIZE = 8 };
 
 /* A file that grows at its end. */
 struct file {
@@ -26,35 +26,34 @@ struct file {
 	int fd; /* -1: not open */
 	uint64_t at;
 	uint32_t adler; /* of what was written */
-	uint8_t *buffer;
-	size_t len, cap;
-};
-
-struct acl {
-	uint32_t len;
-	int64_t id;
-	uint8_t bytes[];
+	struct sto_zk_out out;
 };
 
 struct export
 {
 	struct sto_exported *out;
 	struct sto_snap_head head; /* of the snapshot in hand */
-	uint64_t nodes, sessions, ttl_nodes;
 	int64_t first_txn, last_zxid;
-	uint64_t txns;
-	/* ACL lists: by their bytes, by number less one, and the one found last. */
-	void *by_bytes;
-	struct acl **acl;
-	size_t n_acls, acls_cap;
-	const struct acl *recent;
+	uint64_t txns, ttl_txns;
+	struct sto_zk_survey survey;
 	/* The second time. */
-	const struct export *survey;
+	struct export *first;
+	struct sto_zk_put put;
 	int dir;
 	struct file snap, log;
 };
 
 /* --- files ----------------------------------------------------------------------------------- */
+
+static int file_take(void *arg, const void *bytes, size_t n)
+{
+	struct file *f = arg;
+	int err = sto_write(f->fs, f->fd, bytes, n, f->at);
+
+	f->adler = libdeflate_adler32(f->adler, bytes, n);
+	f->at += n;
+	return err;
+}
 
 static int file_open(struct file *f, int dir, const char *name)
 {
@@ -62,57 +61,20 @@ static int file_open(struct file *f, int dir, const char *name)
 		f->fd = f->fs->open(f->fs->self, dir, name, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	if (f->fd < 0)
 		return f->fd;
-	f->at = f->len = 0;
+	f->at = f->out.len = 0;
 	f->adler = 1;
+	f->out.flush = file_take;
+	f->out.arg = f;
 	return f->fs->truncate(f->fs->self, f->fd, 0);
-}
-
-static int file_flush(struct file *f)
-{
-	int err = sto_write(f->fs, f->fd, f->buffer, f->len, f->at);
-
-	f->adler = libdeflate_adler32(f->adler, f->buffer, f->len);
-	f->at += f->len;
-	f->len = 0;
-	return err;
-}
-
-/* Room for exactly n bytes, to be filled at once. */
-static int file_room(struct file *f, size_t n, struct jute_out *out)
-{
-	int err = f->len + n > f->cap ? file_flush(f) : 0;
-
-	if (!err && n > f->cap) {
-		size_t cap = n > BUFFER_BYTES ? n : BUFFER_BYTES;
-
-		free(f->buffer);
-		f->buffer = malloc(cap);
-		f->cap = f->buffer ? cap : 0;
-	}
-	if (err || !f->buffer)
-		return err ? err : -ENOMEM;
-	*out = jute_out_of(f->buffer + f->len, n);
-	f->len += n;
-	return 0;
-}
-
-static int put_count(struct file *f, uint64_t n)
-{
-	struct jute_out out;
-	int err = n > INT32_MAX ? -EOVERFLOW : file_room(f, 4, &out);
-
-	if (!err)
-		jute_put_int(&out, (int32_t)n);
-	return err;
 }
 
 static int put_seal(struct file *f)
 {
 	struct jute_out out;
-	int err = file_flush(f);
+	int err = sto_zk_out_flush(&f->out);
 
 	if (!err)
-		err = file_room(f, ZK_SNAP_SEAL_SIZE, &out);
+		err = sto_zk_out_room(&f->out, ZK_SNAP_SEAL_SIZE, &out);
 	if (!err)
 		zk_snap_seal_encode(&out, &(struct zk_snap_seal){f->adler, jute_text(ZK_SNAP_END)});
 	return err;
@@ -122,7 +84,7 @@ static int put_seal(struct file *f)
 static int put_head(struct file *f, int32_t magic, int64_t dbid)
 {
 	struct jute_out out;
-	int err = file_room(f, ZK_SNAP_HEAD_SIZE, &out);
+	int err = sto_zk_out_room(&f->out, ZK_SNAP_HEAD_SIZE, &out);
 
 	if (!err)
 		zk_snap_head_encode(&out, &(struct zk_snap_head){magic, ZK_FILE_VERSION, dbid});
@@ -131,7 +93,7 @@ static int put_head(struct file *f, int32_t magic, int64_t dbid)
 
 static int file_finish(struct file *f)
 {
-	int err = file_flush(f);
+	int err = sto_zk_out_flush(&f->out);
 
 	return err ? err : f->fs->sync(f->fs->self, f->fd);
 }
@@ -141,105 +103,7 @@ static void file_close(struct file *f)
 	if (f->fd >= 0)
 		f->fs->close(f->fs->self, f->fd);
 	f->fd = -1;
-	free(f->buffer);
-	f->buffer = NULL;
-	f->cap = 0;
-}
-
-/* --- ACLs ------------------------------------------------------------------------------------ */
-
-static int compare_acls(const void *a, const void *b)
-{
-	const struct acl *x = a, *y = b;
-
-	if (x->len != y->len)
-		return x->len < y->len ? -1 : 1;
-	return memcmp(x->bytes, y->bytes, x->len);
-}
-
-static struct acl *acl_of(const uint8_t *bytes, uint32_t len)
-{
-	struct acl *a = malloc(sizeof(*a) + len);
-
-	if (!a)
-		return NULL;
-	*a = (struct acl){.len = len};
-	memcpy(a->bytes, bytes, len);
-	return a;
-}
-
-/* A list that we don't have is one without entries: nobody is kept out. */
-static const uint8_t no_entries[4];
-
-static const uint8_t *list_of(const struct sto_snap_node *n, uint32_t *len)
-{
-	*len = n->acl_len ? n->acl_len : sizeof(no_entries);
-	return n->acl_len ? n->acl : no_entries;
-}
-
-static int acls_add(struct export *e, struct acl *a)
-{
-	if (e->n_acls == e->acls_cap) {
-		size_t cap = e->acls_cap ? e->acls_cap * 2 : 64;
-		struct acl **more = realloc(e->acl, cap * sizeof(struct acl *));
-
-		if (!more)
-			return -ENOMEM;
-		e->acl = more;
-		e->acls_cap = cap;
-	}
-	if (!tsearch(a, &e->by_bytes, compare_acls))
-		return -ENOMEM;
-	e->acl[e->n_acls] = a;
-	a->id = (int64_t)++e->n_acls;
-	return 0;
-}
-
-static const struct acl *acls_find(struct export *e, const struct export *in, const uint8_t *bytes,
-				   uint32_t len, int *err)
-{
-	struct acl *key, *const *found;
-
-	*err = 0;
-	if (e->recent && e->recent->len == len && !memcmp(e->recent->bytes, bytes, len))
-		return e->recent;
-	key = acl_of(bytes, len);
-	*err = key ? 0 : -ENOMEM;
-	found = key ? tfind(key, &in->by_bytes, compare_acls) : NULL;
-	free(key);
-	if (found)
-		e->recent = *found;
-	return found ? e->recent : NULL;
-}
-
-static int survey_acl(struct export *e, const struct sto_snap_node *n)
-{
-	uint32_t len;
-	const uint8_t *list = list_of(n, &len);
-	struct acl *new;
-	int err;
-
-	if (sto_zk_acl_is_open(list, len) || acls_find(e, e, list, len, &err))
-		return 0;
-	new = acl_of(list, len);
-	if (!new)
-		return -ENOMEM;
-	err = acls_add(e, new);
-	if (err)
-		free(new);
-	return err;
-}
-
-static void acls_free(struct export *e)
-{
-	for (size_t i = 0; i < e->n_acls; i++) {
-		tdelete(e->acl[i], &e->by_bytes, compare_acls);
-		free(e->acl[i]);
-	}
-	free(e->acl);
-	e->acl = NULL;
-	e->recent = NULL;
-	e->n_acls = e->acls_cap = 0;
+	sto_zk_out_free(&f->out);
 }
 
 /* --- the first time: count ------------------------------------------------------------------- */
@@ -248,8 +112,8 @@ static int survey_begin(void *self, const struct sto_snap_head *head)
 {
 	struct export *e = self;
 
-	acls_free(e);
-	e->nodes = e->sessions = e->ttl_nodes = e->txns = 0;
+	sto_zk_survey_free(&e->survey);
+	e->txns = e->ttl_txns = 0;
 	e->first_txn = -1;
 	e->head = *head;
 	e->last_zxid = head->zxid;
@@ -259,36 +123,13 @@ static int survey_begin(void *self, const struct sto_snap_head *head)
 static int survey_session(void *self, int64_t id, int32_t timeout_ms)
 {
 	(void)id, (void)timeout_ms;
-	((struct export *)self)->sessions++;
+	((struct export *)self)->survey.sessions++;
 	return 0;
 }
 
 static int survey_node(void *self, const struct sto_snap_node *n)
 {
-	struct export *e = self;
-
-	e->nodes++;
-	e->ttl_nodes += (n->owner & ~(int64_t)ZK_TTL_MAX) == ZK_OWNER_TTL;
-	return survey_acl(e, n);
-}
-
-/* What a server without a snapshot begins with, as ZooKeeper does (DataTree's constructor). */
-static int initial_nodes(void *self, int (*node)(void *self, const struct sto_snap_node *n))
-{
-	static const char *const paths[] = {"/", "/zookeeper", "/zookeeper/quota",
-					    "/zookeeper/config"};
-	static const uint8_t open[] = "\0\0\0\1\0\0\0\37\0\0\0\5world\0\0\0\6anyone";
-	static const uint8_t readable[] = "\0\0\0\1\0\0\0\1\0\0\0\5world\0\0\0\6anyone";
-	int err = 0;
-
-	for (int i = 0; i < 4 && !err; i++)
-		err = node(self, &(struct sto_snap_node){.path = paths[i],
-							 .path_len = (uint32_t)strlen(paths[i]),
-							 .data = "",
-							 .acl = i == 3 ? readable : open,
-							 .acl_len = sizeof(open) - 1,
-							 .aversion = i == 3 ? -1 : 0});
-	return err;
+	return sto_zk_survey_node(&((struct export *)self)->survey, n);
 }
 
 static int survey_loaded(void *self, const struct sto_snap_head *head)
@@ -296,7 +137,7 @@ static int survey_loaded(void *self, const struct sto_snap_head *head)
 	struct export *e = self;
 
 	e->head = *head;
-	return e->nodes ? 0 : initial_nodes(self, survey_node);
+	return e->survey.nodes ? 0 : sto_zk_initial_nodes(self, survey_node);
 }
 
 static bool makes_ttl(const struct zk_txn_body *b)
@@ -322,7 +163,7 @@ static int survey_txn(void *self, int64_t zxid, const uint8_t *entry, uint32_t l
 
 	if (zk_txn_header_decode(&in, &h) || zk_txn_body_decode(&in, h.type, &body))
 		return -EBADMSG;
-	e->ttl_nodes += makes_ttl(&body);
+	e->ttl_txns += makes_ttl(&body);
 	if (e->first_txn < 0)
 		e->first_txn = zxid;
 	e->last_zxid = zxid;
@@ -332,99 +173,45 @@ static int survey_txn(void *self, int64_t zxid, const uint8_t *entry, uint32_t l
 
 /* --- the second time: write ------------------------------------------------------------------ */
 
-static int put_acls(struct export *e)
-{
-	const struct export *s = e->survey;
-	int err = put_count(&e->snap, s->n_acls);
-
-	for (size_t i = 0; i < s->n_acls && !err; i++) {
-		const struct acl *a = s->acl[i];
-		struct jute_out out;
-
-		err = file_room(&e->snap, 8 + a->len, &out);
-		if (err)
-			break;
-		jute_put_long(&out, a->id);
-		jute_put_bytes(&out, a->bytes, a->len);
-	}
-	return err;
-}
-
 static int write_begin(void *self, const struct sto_snap_head *head)
 {
 	struct export *e = self;
 	int err = file_open(&e->snap, e->dir, SNAP_TMP);
 
-	e->nodes = e->sessions = e->txns = 0;
+	e->txns = 0;
 	e->head = *head;
 	e->last_zxid = head->zxid;
-	if (!err && e->survey->first_txn >= 0)
+	if (!err && e->first->first_txn >= 0)
 		err = file_open(&e->log, e->dir, LOG_TMP);
-	if (!err && e->survey->first_txn >= 0)
+	if (!err && e->first->first_txn >= 0)
 		err = put_head(&e->log, ZK_LOG_MAGIC, 0);
 	if (!err)
 		err = put_head(&e->snap, ZK_SNAP_MAGIC, ZK_SNAP_DBID);
-	if (!err)
-		err = put_count(&e->snap, e->survey->sessions);
-	return !err && !e->survey->sessions ? put_acls(e) : err;
+	return err ? err : sto_zk_put_begin(&e->put, &e->first->survey, &e->snap.out);
 }
 
 static int write_session(void *self, int64_t id, int32_t timeout_ms)
 {
-	struct export *e = self;
-	struct jute_out out;
-	int err = file_room(&e->snap, ZK_SNAP_SESSION_SIZE, &out);
-
-	if (err)
-		return err;
-	zk_snap_session_encode(&out, &(struct zk_snap_session){id, timeout_ms});
-	return ++e->sessions == e->survey->sessions ? put_acls(e) : 0;
+	return sto_zk_put_session(&((struct export *)self)->put, id, timeout_ms);
 }
 
 static int write_node(void *self, const struct sto_snap_node *n)
 {
-	struct export *e = self;
-	uint32_t len;
-	const uint8_t *list = list_of(n, &len);
-	const struct acl *a = NULL;
-	struct jute_out out;
-	int err = 0;
-
-	e->nodes++;
-	if (!sto_zk_acl_is_open(list, len)) {
-		a = acls_find(e, e->survey, list, len, &err);
-		if (!a)
-			return err ? err : -EIO;
-	}
-	err = file_room(&e->snap, sto_zk_node_size(n), &out);
-	if (!err)
-		sto_zk_node_put(&out, n, a ? a->id : ZK_SNAP_ACL_OPEN);
-	CHECK(err || !jute_room(&out)); /* all of the room was filled */
-	return err;
-}
-
-static int put_end(struct export *e)
-{
-	struct jute_out out;
-	int err = file_room(&e->snap, END_SIZE, &out);
-
-	if (!err)
-		jute_put_ustring(&out, jute_text(ZK_SNAP_END));
-	return err ? err : put_seal(&e->snap);
+	return sto_zk_put_node(&((struct export *)self)->put, n);
 }
 
 static int put_digest(struct export *e)
 {
 	struct zk_snap_digest d = {e->head.zxid, ZK_DIGEST_VERSION, (int64_t)e->head.digest};
 	struct jute_out out;
-	int err = file_room(&e->snap, ZK_SNAP_DIGEST_SIZE, &out);
+	int err = sto_zk_out_room(&e->snap.out, ZK_SNAP_DIGEST_SIZE, &out);
 
 	if (err)
 		return err;
 	zk_snap_digest_encode(&out, &d);
 	err = put_seal(&e->snap);
 	if (!err)
-		err = file_room(&e->snap, LAST_SIZE, &out);
+		err = sto_zk_out_room(&e->snap.out, LAST_SIZE, &out);
 	if (err)
 		return err;
 	jute_put_long(&out, e->head.zxid);
@@ -437,15 +224,15 @@ static int write_loaded(void *self, const struct sto_snap_head *head)
 	int err = 0;
 
 	e->head = *head;
-	if (!e->nodes)
-		err = initial_nodes(self, write_node);
-	if (err)
-		return err;
+	if (!e->put.nodes)
+		err = sto_zk_initial_nodes(self, write_node);
 	/* A snapshot that was good before and is not now, or the reverse. */
-	if (head->zxid != e->survey->head.zxid || e->nodes != e->survey->nodes ||
-	    e->sessions != e->survey->sessions)
-		return -EIO;
-	err = put_end(e);
+	if (!err && head->zxid != e->first->head.zxid)
+		err = -EIO;
+	if (!err)
+		err = sto_zk_put_end(&e->put);
+	if (!err)
+		err = put_seal(&e->snap);
 	return !err && head->digest ? put_digest(e) : err;
 }
 
@@ -453,7 +240,8 @@ static int write_txn(void *self, int64_t zxid, const uint8_t *entry, uint32_t le
 {
 	struct export *e = self;
 	struct jute_out out;
-	int err = e->log.fd < 0 ? -EIO : file_room(&e->log, ZK_LOG_ENTRY_SIZE + len + 1, &out);
+	int err =
+	    e->log.fd < 0 ? -EIO : sto_zk_out_room(&e->log.out, ZK_LOG_ENTRY_SIZE + len + 1, &out);
 
 	if (err)
 		return err;
@@ -520,11 +308,11 @@ static int read_back(const struct export *e, const char *to_dir)
 	struct sto_recovered found;
 	int err = sto_import(e->snap.fs, to_dir, to_dir, &sink, &found);
 
-	if (!err && (back.nodes != e->nodes || back.sessions != e->sessions ||
+	if (!err && (back.survey.nodes != e->put.nodes || back.survey.sessions != e->put.sessions ||
 		     back.txns != e->txns || found.last_zxid != e->last_zxid ||
 		     found.snapshot_zxid != e->head.zxid || back.head.digest != e->head.digest))
 		err = -EIO;
-	acls_free(&back);
+	sto_zk_survey_free(&back.survey);
 	return err;
 }
 
@@ -537,10 +325,10 @@ static int write_files(struct export *e, const struct sto_fs *from, const char *
 	struct names n;
 	int err;
 
-	snprintf(n.snap, sizeof(n.snap), "snapshot.%" PRIx64, (uint64_t)e->survey->head.zxid);
-	snprintf(n.log, sizeof(n.log), "log.%" PRIx64, (uint64_t)e->survey->first_txn);
+	snprintf(n.snap, sizeof(n.snap), "snapshot.%" PRIx64, (uint64_t)e->first->head.zxid);
+	snprintf(n.log, sizeof(n.log), "log.%" PRIx64, (uint64_t)e->first->first_txn);
 	err = say(out, sto_recover(from, snap_dir, log_dir, false, &sink, &again), "writing");
-	if (!err && (again.last_zxid != out->found.last_zxid || e->txns != e->survey->txns))
+	if (!err && (again.last_zxid != out->found.last_zxid || e->txns != e->first->txns))
 		err = say(out, -EIO, "the source changed while it was read");
 	if (!err)
 		err = say(out, name_files(e, &n), "writing");
@@ -556,23 +344,21 @@ static int write_files(struct export *e, const struct sto_fs *from, const char *
 int sto_export(const struct sto_fs *from, const char *snap_dir, const char *log_dir,
 	       const struct sto_fs *to, const char *to_dir, struct sto_exported *out)
 {
-	struct export survey = {.out = out};
-	struct export e = {.out = out,
-			   .survey = &survey,
-			   .snap = {.fs = to, .fd = -1},
-			   .log = {.fs = to, .fd = -1}};
-	struct sto_sink sink = {&survey,     survey_begin,  survey_session,
+	struct export first = {.out = out};
+	struct export e = {
+	    .out = out, .first = &first, .snap = {.fs = to, .fd = -1}, .log = {.fs = to, .fd = -1}};
+	struct sto_sink sink = {&first,      survey_begin,  survey_session,
 				survey_node, survey_loaded, survey_txn};
 	int err;
 
 	*out = (struct sto_exported){0};
 	err = sto_recover(from, snap_dir, log_dir, false, &sink, &out->found);
-	if (!err && out->found.snapshot_zxid < 0 && !survey.txns)
+	if (!err && out->found.snapshot_zxid < 0 && !first.txns)
 		err = say(out, -ENODATA, "there is no data of Paddock's");
-	out->nodes = survey.nodes;
-	out->sessions = survey.sessions;
-	out->acls = survey.n_acls;
-	out->ttl_nodes = survey.ttl_nodes;
+	out->nodes = first.survey.nodes;
+	out->sessions = first.survey.sessions;
+	out->acls = first.survey.n_lists;
+	out->ttl_nodes = first.survey.ttl_nodes + first.ttl_txns;
 	if (!err) {
 		e.dir = sto_dir_open(to, to_dir);
 		err = say(out, e.dir < 0 ? e.dir : 0, to_dir);
@@ -583,6 +369,6 @@ int sto_export(const struct sto_fs *from, const char *snap_dir, const char *log_
 			err = write_files(&e, from, snap_dir, log_dir, to_dir);
 		to->close(to->self, e.dir);
 	}
-	acls_free(&survey);
+	sto_zk_survey_free(&first.survey);
 	return err;
 }

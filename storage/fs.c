@@ -98,6 +98,12 @@ static int posix_unlink(void *self, int dir, const char *name)
 	return status(unlinkat(dir, name, 0));
 }
 
+static int posix_mkdir(void *self, int dir, const char *name, mode_t mode)
+{
+	(void)self;
+	return status(mkdirat(dir, name, mode));
+}
+
 static int posix_truncate(void *self, int fd, off_t size)
 {
 	(void)self;
@@ -147,6 +153,7 @@ const struct sto_fs sto_fs_posix = {
     .ahead = posix_ahead,
     .rename = posix_rename,
     .unlink = posix_unlink,
+    .mkdir = posix_mkdir,
     .truncate = posix_truncate,
     .size = posix_size,
     .list = posix_list,
@@ -189,6 +196,12 @@ static int readonly_unlink(void *self, int dir, const char *name)
 	return 0;
 }
 
+static int readonly_mkdir(void *self, int dir, const char *name, mode_t mode)
+{
+	(void)self, (void)dir, (void)name, (void)mode;
+	return -EROFS;
+}
+
 static int readonly_truncate(void *self, int fd, off_t size)
 {
 	(void)self, (void)fd, (void)size;
@@ -207,6 +220,7 @@ const struct sto_fs sto_fs_readonly = {
     .ahead = posix_ahead,
     .rename = readonly_rename,
     .unlink = readonly_unlink,
+    .mkdir = readonly_mkdir,
     .truncate = readonly_truncate,
     .size = posix_size,
     .list = posix_list,

@@ -3,7 +3,8 @@
  *
  * The real one is sto_fs_posix; tests and the simulator bring their own (faults, crash images,
  * the n-th call fails). Each call returns 0 or a count, or -errno; none is tried again after an
- * error of a sync. Names are relative to a directory that was opened with open().
+ * error of a sync. Names are relative to a directory that was opened with open(); one of a file in
+ * a directory below it has a slash.
  *
  * A table is used by several threads at once when its callers are (log.h says which).
  */
@@ -26,6 +27,7 @@ struct sto_fs {
 	int (*ahead)(void *self, int fd); /* begin to read all of it into the cache */
 	int (*rename)(void *self, int dir, const char *from, const char *to);
 	int (*unlink)(void *self, int dir, const char *name);
+	int (*mkdir)(void *self, int dir, const char *name, mode_t mode);
 	int (*truncate)(void *self, int fd, off_t size);
 	off_t (*size)(void *self, int fd);
 	/* Call each() for every name of the directory until it returns other than 0; return that.

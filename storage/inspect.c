@@ -78,7 +78,7 @@ static int read_segment(const struct sto_fs *fs, int dir, int64_t zxid, struct s
 	const uint8_t *entries;
 	struct sto_seg_reader s;
 	size_t len;
-	int err = 0, got = sto_seg_open(&s, fs, dir, zxid);
+	int err = 0, got = sto_seg_open(&s, fs, dir, zxid, O_RDONLY);
 
 	f->first_zxid = zxid;
 	f->last_zxid = zxid - 1;

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "storage/segment.h"
+#include "storage/stage.h"
 
 enum {
 	ZERO_BYTES = 1 << 20,
@@ -52,7 +53,7 @@ struct sto_log {
 	pthread_mutex_t lock; /* the members below */
 	pthread_cond_t prepared;
 	bool preparing;
-	bool scant; /* the disk had no room for a whole spare; a smaller one may be there */
+	bool scant;      /* the disk had no room for a whole spare; a smaller one may be there */
 	unsigned spares; /* made so far: each has a name of its own */
 	struct spare spare;
 };
@@ -350,6 +351,28 @@ int sto_log_append(struct sto_log *log, const uint8_t *entries, uint64_t len, in
 	log->last_zxid = last_zxid;
 	log->sealed = false;
 	return 0;
+}
+
+int sto_log_moved(struct sto_log *log, const char *path)
+{
+	const struct sto_fs *fs = log->fs;
+	int err = 0, dir = sto_dir_open(fs, path);
+
+	if (dir < 0)
+		return dir;
+	pthread_mutex_lock(&log->lock);
+	while (log->preparing)
+		pthread_cond_wait(&log->prepared, &log->lock);
+	if (log->spare.fd >= 0)
+		err = sto_stage_move(fs, dir, log->spare.name);
+	if (!err) {
+		close_fd(fs, &log->dir);
+		log->dir = dir;
+	}
+	pthread_mutex_unlock(&log->lock);
+	if (err)
+		fs->close(fs->self, dir);
+	return err;
 }
 
 int sto_log_seal(struct sto_log *log)

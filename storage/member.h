@@ -28,6 +28,9 @@
 struct sto_member {
 	int64_t accepted_epoch, current_epoch;
 	bool must_sync; /* a part of the log was lost, or can't be read: V11 */
+	/* Not 0: the installed state may hold effects of transactions up to this one, as states of
+	 * Apache's leaders do: they may fit twice (quorum.md 5.7). */
+	int64_t fuzzy_zxid;
 };
 
 /* 0; -ENOENT: there is none; -EBADMSG: it is damaged. */

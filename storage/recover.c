@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "storage/file.h"
 #include "storage/segment.h"
+#include "storage/stage.h"
 
 struct recovery {
 	const struct sto_fs *fs;
@@ -18,6 +19,7 @@ struct recovery {
 	struct sto_recovered *out;
 	int snap_dir, log_dir;
 	struct sto_names snaps, segments;
+	int64_t limit;   /* no snapshot above it */
 	int64_t applied; /* what the sink has: the snapshot's, then each transaction's */
 	unsigned i;      /* the segment in hand */
 
@@ -157,7 +159,7 @@ static int replay_batches(struct recovery *r, struct sto_seg_reader *s)
 static int replay_segment(struct recovery *r)
 {
 	struct sto_seg_reader s;
-	int err = sto_seg_open(&s, r->fs, r->log_dir, r->segments.zxid[r->i]);
+	int err = sto_seg_open(&s, r->fs, r->log_dir, r->segments.zxid[r->i], O_RDWR);
 
 	if (err)
 		return err == -EBADMSG ? rot(r, r->i, "damaged head", 0) : err;
@@ -234,9 +236,12 @@ static int load(struct recovery *r)
 	for (unsigned i = r->snaps.n; i-- > 0;) {
 		struct sto_snap_head head;
 		char why[STO_WHY_MAX];
-		int sink_error = 0;
-		int err = sto_snap_load(r->fs, r->snap_dir, r->snaps.zxid[i], r->sink, &head,
-					&sink_error, why);
+		int sink_error = 0, err;
+
+		if (r->snaps.zxid[i] > r->limit)
+			continue;
+		err = sto_snap_load(r->fs, r->snap_dir, r->snaps.zxid[i], r->sink, &head,
+				    &sink_error, why);
 
 		if (!err) {
 			r->out->snapshot_zxid = r->applied = head.zxid;
@@ -246,7 +251,7 @@ static int load(struct recovery *r)
 			return sink_error ? sink_error : err;
 		tell(r, why);
 	}
-	if (r->snaps.n && !r->segments.n) {
+	if (r->snaps.n && r->snaps.zxid[0] <= r->limit && !r->segments.n) {
 		tell(r, "no other snapshot, no log: restore one");
 		return -EBADMSG;
 	}
@@ -302,10 +307,30 @@ static int distrust_last(struct recovery *r)
 	return err;
 }
 
+/* A history that is half cut or half replaced is none. */
+static int check_member(struct recovery *r)
+{
+	struct sto_record record;
+	int err = sto_record_load(r->fs, r->snap_dir, &record);
+
+	if (err == -ENOENT)
+		return 0;
+	if (err == -EBADMSG)
+		tell(r, STO_MEMBER " is damaged: what was decided about the history is not known");
+	if (!err && record.pending) {
+		tell(r, STO_MEMBER ": the history is being cut or replaced, which only a start of "
+				   "the server completes");
+		err = -EBADMSG;
+	}
+	return err;
+}
+
 static int recover(struct recovery *r, bool accept_loss)
 {
-	int err = settle(r->fs, r->snap_dir);
+	int err = check_member(r);
 
+	if (!err)
+		err = settle(r->fs, r->snap_dir);
 	if (!err)
 		err = settle(r->fs, r->log_dir);
 	if (!err)
@@ -321,10 +346,11 @@ static int recover(struct recovery *r, bool accept_loss)
 	return err;
 }
 
-int sto_recover(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
-		bool accept_loss, const struct sto_sink *sink, struct sto_recovered *out)
+int sto_recover_from(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
+		     bool accept_loss, int64_t limit, const struct sto_sink *sink,
+		     struct sto_recovered *out)
 {
-	struct recovery r = {.fs = fs, .sink = sink, .out = out};
+	struct recovery r = {.fs = fs, .sink = sink, .limit = limit, .out = out};
 	int err;
 
 	*out = (struct sto_recovered){.snapshot_zxid = -1};
@@ -343,4 +369,10 @@ int sto_recover(const struct sto_fs *fs, const char *snap_dir, const char *log_d
 	sto_names_free(&r.snaps);
 	sto_names_free(&r.segments);
 	return err;
+}
+
+int sto_recover(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
+		bool accept_loss, const struct sto_sink *sink, struct sto_recovered *out)
+{
+	return sto_recover_from(fs, snap_dir, log_dir, accept_loss, INT64_MAX, sink, out);
 }

@@ -9,6 +9,9 @@
  * operator's explicit word, what lies before the rot is recovered; the rest is cut off, and whole
  * segments behind it are kept as <name>.lost.
  *
+ * A member's history that was to be cut or replaced, and is not yet (member.h), is -EBADMSG too:
+ * who starts settles first. What is staged is not looked at.
+ *
  * Runs in: the writer, before it opens the log. Changes the directories: strays of unfinished
  * work (.tmp) and what is cut off go. Everything found is synced before it is believed.
  */
@@ -33,6 +36,11 @@ struct sto_recovered {
  */
 int sto_recover(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
 		bool accept_loss, const struct sto_sink *sink, struct sto_recovered *out);
+
+/* The same from the newest good snapshot whose zxid is not above `limit`. */
+int sto_recover_from(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
+		     bool accept_loss, int64_t limit, const struct sto_sink *sink,
+		     struct sto_recovered *out);
 
 /*
  * Delete snapshots beyond the newest `retain` (at least 3) that verify, and segments that hold

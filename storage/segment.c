@@ -126,7 +126,8 @@ static ssize_t fill(struct sto_seg_reader *r, uint64_t at, size_t n)
 	return got < (ssize_t)n ? got : (ssize_t)n;
 }
 
-int sto_seg_open(struct sto_seg_reader *r, const struct sto_fs *fs, int dir, int64_t first_zxid)
+int sto_seg_open(struct sto_seg_reader *r, const struct sto_fs *fs, int dir, int64_t first_zxid,
+		 int flags)
 {
 	char name[STO_NAME_MAX];
 	off_t size;
@@ -134,7 +135,7 @@ int sto_seg_open(struct sto_seg_reader *r, const struct sto_fs *fs, int dir, int
 
 	*r = (struct sto_seg_reader){.fs = fs, .at = STO_PAGE_BYTES, .bad_at = STO_PAGE_BYTES};
 	sto_name(name, STO_LOG_PREFIX, first_zxid);
-	r->fd = fs->open(fs->self, dir, name, O_RDWR, 0);
+	r->fd = fs->open(fs->self, dir, name, flags, 0);
 	if (r->fd < 0)
 		return r->fd;
 	r->buffer = malloc(BUFFER_BYTES);
@@ -314,4 +315,75 @@ int sto_seg_traces(struct sto_seg_reader *r, bool *dirty)
 		if (at > r->bad_at && sto_block_head_get(page, (size_t)got, r->head.id, at, &h))
 			return 1;
 	}
+}
+
+void sto_seg_walk_begin(const struct sto_seg_reader *r, struct sto_seg_walk *w)
+{
+	*w = (struct sto_seg_walk){
+	    .at = STO_PAGE_BYTES, .before = r->head.prev_zxid, .last = r->head.prev_zxid};
+}
+
+/* Does the head continue what came before it? An empty block repeats the last zxid. */
+static bool walk_fits(const struct sto_seg_walk *w, const struct sto_block_head *h)
+{
+	if (h->number != w->number || h->flags & ~(uint32_t)STO_BLOCK_FLAGS ||
+	    h->raw_len > STO_BLOCK_RAW_MAX || h->stored_len > h->raw_len)
+		return false;
+	if (w->more)
+		return h->last_zxid == w->last;
+	if (!h->raw_len)
+		return h->first_zxid == w->last && h->last_zxid == w->last;
+	return sto_zxid_follows(w->last, h->first_zxid) && h->last_zxid >= h->first_zxid;
+}
+
+int sto_seg_walk(const struct sto_seg_reader *r, struct sto_seg_walk *w, struct sto_block_head *h,
+		 uint64_t *at)
+{
+	uint8_t bytes[STO_BLOCK_HEAD_BYTES];
+	ssize_t got = sto_read(r->fs, r->fd, bytes, sizeof(bytes), w->at);
+
+	if (got < 0)
+		return (int)got;
+	if (!sto_block_head_get(bytes, (size_t)got, r->head.id, w->at, h) || !walk_fits(w, h))
+		return 0;
+	if (!w->more)
+		w->before = w->last;
+	w->last = h->last_zxid;
+	w->more = h->flags & STO_BLOCK_MORE;
+	w->number++;
+	*at = w->at;
+	w->at += sto_pages(STO_BLOCK_HEAD_BYTES + h->stored_len);
+	return 1;
+}
+
+int sto_seg_seek(struct sto_seg_reader *r, int64_t after)
+{
+	struct sto_seg_walk w;
+	struct sto_block_head h;
+	uint64_t at;
+	int got;
+
+	sto_seg_forget(r);
+	sto_seg_walk_begin(r, &w);
+	r->at = w.at;
+	r->number = 0;
+	r->last_zxid = w.last;
+	do {
+		bool begins = !w.more;
+
+		got = sto_seg_walk(r, &w, &h, &at);
+		if (got <= 0 || w.before > after)
+			break;
+		if (begins && h.flags & STO_BLOCK_RESTART) {
+			r->at = at;
+			r->number = h.number;
+			r->last_zxid = w.before;
+		}
+	} while (true);
+	return got < 0 ? got : 0;
+}
+
+void sto_seg_forget(struct sto_seg_reader *r)
+{
+	r->buffer_len = 0;
 }

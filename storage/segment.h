@@ -88,8 +88,10 @@ struct sto_seg_reader {
 	uint8_t *buffer, *window, *batch;
 };
 
-/* Open and check the head. 0; -EBADMSG: the head is bad, or not of `first_zxid`; -errno. */
-int sto_seg_open(struct sto_seg_reader *r, const struct sto_fs *fs, int dir, int64_t first_zxid);
+/* Open (flags: O_RDONLY, O_RDWR) and check the head. 0; -EBADMSG: the head is bad, or not of
+ * `first_zxid`; -errno. */
+int sto_seg_open(struct sto_seg_reader *r, const struct sto_fs *fs, int dir, int64_t first_zxid,
+		 int flags);
 
 /*
  * The next batch: *entries and *len are valid until the next call; every entry's length and zxid
@@ -106,3 +108,28 @@ int sto_seg_next(struct sto_seg_reader *r, const uint8_t **entries, size_t *len)
 int sto_seg_traces(struct sto_seg_reader *r, bool *dirty);
 
 void sto_seg_close(struct sto_seg_reader *r);
+
+/*
+ * Heads alone, one after the other: no payload is read, so no checksum either. For a segment that
+ * was verified, or for a guess that is verified later.
+ */
+struct sto_seg_walk {
+	uint64_t at; /* of the next head */
+	uint32_t number;
+	bool more;      /* the batch goes on there */
+	int64_t before; /* the last zxid before the batch of the head returned */
+	int64_t last;   /* .. and the last one of that batch */
+};
+
+void sto_seg_walk_begin(const struct sto_seg_reader *r, struct sto_seg_walk *w);
+
+/* The next head, which was at *at. 1; 0: there is none that continues the one before; -errno. */
+int sto_seg_walk(const struct sto_seg_reader *r, struct sto_seg_walk *w, struct sto_block_head *h,
+		 uint64_t *at);
+
+/* Let sto_seg_next() go on with a batch before which nothing is above `after`: near to where
+ * entries above it begin. What was read from the file is forgotten. 0 or -errno. */
+int sto_seg_seek(struct sto_seg_reader *r, int64_t after);
+
+/* The file may have grown since it was read: read again. */
+void sto_seg_forget(struct sto_seg_reader *r);

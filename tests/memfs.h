@@ -1,11 +1,14 @@
 /*
  * memfs.h - a directory in memory behind struct sto_fs: faults, and every image a crash may leave
  *
- * All names are in one directory. The n-th call fails as asked. With `record` on, each change is
+ * The directory "d" is always there, and so is any other without a slash; below them directories
+ * are made. Names are kept with their path: what is in "d" without "d/", so that tests of one
+ * directory name its files alone. The n-th call fails as asked. With `record` on, each change is
  * kept in order, so that memfs_crash() can make the directory as it would be had the power failed
  * between two calls, or within one: a write counts by sectors of 512 bytes, each of which is there
- * or not unless it was synced; the same for each create, rename and unlink.
- * One thread at a time.
+ * or not unless it was synced; the same for each create, rename and unlink, for which the directory
+ * counts. Of a rename from one directory to another it may be, too, that the name is in both. One
+ * thread at a time.
  */
 #pragma once
 
@@ -19,7 +22,14 @@
 
 #include "storage/fs.h"
 
-enum { MEMFS_FILES = 256, MEMFS_NAMES = 64, MEMFS_FDS = 64, MEMFS_DIR = 1000, MEMFS_SECTOR = 512 };
+enum {
+	MEMFS_FILES = 256,
+	MEMFS_NAMES = 64,
+	MEMFS_FDS = 64,
+	MEMFS_DIR = 1000, /* the first descriptor of a directory */
+	MEMFS_DIRS = 8,
+	MEMFS_SECTOR = 512
+};
 enum memfs_kind {
 	MEMFS_WRITE,
 	MEMFS_TRUNCATE,
@@ -33,16 +43,18 @@ enum memfs_kind {
 struct memfs_op {
 	enum memfs_kind kind;
 	int file;
-	bool durable; /* O_DSYNC */
+	bool durable;      /* O_DSYNC */
+	int dir, from_dir; /* of the name; synced */
 	uint64_t at, len;
 	uint8_t *data;
 	char from[80], to[80];
-	size_t safe_from; /* see memfs_settle() */
+	size_t safe_from, gone_from; /* see memfs_settle() */
 };
 
 struct memfs_file {
 	uint8_t *data;
 	uint64_t size, cap;
+	bool is_dir;
 };
 
 struct memfs {
@@ -56,6 +68,9 @@ struct memfs {
 	struct {
 		int file, flags; /* file -1: closed */
 	} fd[MEMFS_FDS];
+	char dir[MEMFS_DIRS]
+		[80]; /* paths with a slash at the end, "" is "d"; as they were opened first */
+	int dirs, open_dirs;
 
 	bool no_direct;   /* O_DIRECT is refused at open */
 	uint64_t calls;   /* so far */
@@ -161,25 +176,75 @@ static inline int memfs_fd(struct memfs *m, int file, int flags)
 	return -EMFILE;
 }
 
+/* The path of `name` in the open directory `dir`. */
+static inline const char *memfs_path(struct memfs *m, int dir, const char *name, char path[80])
+{
+	const char *above = dir >= MEMFS_DIR ? m->dir[dir - MEMFS_DIR] : "";
+
+	if (dir < MEMFS_DIR && !strncmp(name, "d/", 2))
+		name += 2;
+	snprintf(path, 80, "%.17s%.62s", above, name);
+	return path;
+}
+
+/* The number of the directory that this path is in. */
+static inline int memfs_dir_of(struct memfs *m, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	size_t n = slash ? (size_t)(slash - path) + 1 : 0;
+	int i = 0;
+
+	while (i < m->dirs && (strlen(m->dir[i]) != n || strncmp(m->dir[i], path, n)))
+		i++;
+	if (i == MEMFS_DIRS)
+		abort();
+	if (i == m->dirs)
+		snprintf(m->dir[m->dirs++], 80, "%.*s", (int)n, path);
+	return i;
+}
+
+static inline int memfs_open_dir(struct memfs *m, int dir, const char *name)
+{
+	char path[80], inside[84];
+	int at;
+
+	memfs_path(m, dir, name, path);
+	at = memfs_find(m, path);
+	if (strchr(path, '/') || dir >= MEMFS_DIR) {
+		if (at < 0)
+			return -ENOENT;
+		if (!m->file[m->name[at].file].is_dir)
+			return -ENOTDIR;
+	}
+	snprintf(inside, sizeof(inside), "%s/", path);
+	m->open_dirs++;
+	return MEMFS_DIR + memfs_dir_of(m, strcmp(inside, "d/") ? inside : "");
+}
+
 static inline int memfs_open(void *self, int dir, const char *name, int flags, mode_t mode)
 {
 	struct memfs *m = memfs_of(self);
 	int err = memfs_fault(m), at;
+	struct memfs_op *op;
+	char path[80];
 
-	(void)dir, (void)mode;
+	(void)mode;
 	if (err)
 		return err;
 	if (flags & O_DIRECTORY)
-		return MEMFS_DIR;
+		return memfs_open_dir(m, dir, name);
 	if (m->no_direct && (flags & O_DIRECT))
 		return -EINVAL;
+	name = memfs_path(m, dir, name, path);
 	at = memfs_find(m, name);
 	if (at < 0) {
 		if (!(flags & O_CREAT))
 			return -ENOENT;
 		memfs_add(m, name, NULL, 0);
 		at = memfs_find(m, name);
-		memfs_set(memfs_note(m, MEMFS_LINK, m->name[at].file)->to, name);
+		op = memfs_note(m, MEMFS_LINK, m->name[at].file);
+		memfs_set(op->to, name);
+		op->dir = op->from_dir = memfs_dir_of(m, name);
 	} else if (flags & O_EXCL) {
 		return -EEXIST;
 	} else if (flags & O_TRUNC) {
@@ -191,7 +256,9 @@ static inline int memfs_open(void *self, int dir, const char *name, int flags, m
 
 static inline int memfs_close(void *self, int fd)
 {
-	if (fd != MEMFS_DIR)
+	if (fd >= MEMFS_DIR)
+		memfs_of(self)->open_dirs--;
+	else
 		memfs_of(self)->fd[fd].file = -1;
 	return 0;
 }
@@ -251,9 +318,10 @@ static inline int memfs_sync(void *self, int fd)
 	struct memfs *m = memfs_of(self);
 	int err = memfs_fault(m);
 
-	if (!err)
-		memfs_note(m, fd == MEMFS_DIR ? MEMFS_DIRSYNC : MEMFS_SYNC,
-			   fd == MEMFS_DIR ? -1 : m->fd[fd].file);
+	if (!err && fd >= MEMFS_DIR)
+		memfs_note(m, MEMFS_DIRSYNC, -1)->dir = fd - MEMFS_DIR;
+	else if (!err)
+		memfs_note(m, MEMFS_SYNC, m->fd[fd].file);
 	return err;
 }
 
@@ -278,13 +346,21 @@ static inline int memfs_rename_names(struct memfs *m, const char *from, const ch
 static inline int memfs_rename(void *self, int dir, const char *from, const char *to)
 {
 	struct memfs *m = memfs_of(self);
-	int err = memfs_fault(m), at = memfs_find(m, from);
+	char path[80], to_path[80];
+	int err = memfs_fault(m), at;
 	struct memfs_op *op;
 
-	(void)dir;
+	from = memfs_path(m, dir, from, path);
+	to = memfs_path(m, dir, to, to_path);
+	at = memfs_find(m, from);
 	if (err || at < 0)
 		return err ? err : -ENOENT;
+	/* Two names of one file: POSIX keeps both. */
+	if (memfs_find(m, to) >= 0 && m->name[memfs_find(m, to)].file == m->name[at].file)
+		return 0;
 	op = memfs_note(m, MEMFS_RENAME, m->name[at].file);
+	op->dir = memfs_dir_of(m, to);
+	op->from_dir = memfs_dir_of(m, from);
 	memfs_set(op->from, from);
 	memfs_set(op->to, to);
 	return memfs_rename_names(m, from, to);
@@ -293,13 +369,41 @@ static inline int memfs_rename(void *self, int dir, const char *from, const char
 static inline int memfs_unlink(void *self, int dir, const char *name)
 {
 	struct memfs *m = memfs_of(self);
-	int err = memfs_fault(m), at = memfs_find(m, name);
+	int err = memfs_fault(m), at;
+	struct memfs_op *op;
+	char path[80];
 
-	(void)dir;
+	name = memfs_path(m, dir, name, path);
+	at = memfs_find(m, name);
 	if (err || at < 0)
 		return err ? err : -ENOENT;
-	memfs_set(memfs_note(m, MEMFS_UNLINK, m->name[at].file)->from, name);
+	if (m->file[m->name[at].file].is_dir)
+		return -EISDIR;
+	op = memfs_note(m, MEMFS_UNLINK, m->name[at].file);
+	memfs_set(op->from, name);
+	op->dir = op->from_dir = memfs_dir_of(m, name);
 	m->name[at].file = -1;
+	return 0;
+}
+
+static inline int memfs_mkdir(void *self, int dir, const char *name, mode_t mode)
+{
+	struct memfs *m = memfs_of(self);
+	int err = memfs_fault(m), file;
+	struct memfs_op *op;
+	char path[80];
+
+	(void)mode;
+	if (err)
+		return err;
+	name = memfs_path(m, dir, name, path);
+	if (memfs_find(m, name) >= 0)
+		return -EEXIST;
+	file = memfs_add(m, name, NULL, 0);
+	m->file[file].is_dir = true;
+	op = memfs_note(m, MEMFS_LINK, file);
+	memfs_set(op->to, name);
+	op->dir = op->from_dir = memfs_dir_of(m, name);
 	return 0;
 }
 
@@ -330,10 +434,9 @@ static inline int memfs_list(void *self, int dir, int (*each)(void *arg, const c
 	int stop = memfs_fault(m);
 	char name[80];
 
-	(void)dir;
 	for (int i = 0; !stop && i < MEMFS_NAMES; i++)
-		if (m->name[i].file >= 0) {
-			memfs_set(name, m->name[i].name);
+		if (m->name[i].file >= 0 && memfs_dir_of(m, m->name[i].name) == dir - MEMFS_DIR) {
+			memfs_set(name, m->name[i].name + strlen(m->dir[dir - MEMFS_DIR]));
 			stop = each(arg, name);
 		}
 	return stop;
@@ -355,6 +458,7 @@ static inline void memfs_init(struct memfs *m)
 	    .ahead = memfs_drop, /* nothing is cached */
 	    .rename = memfs_rename,
 	    .unlink = memfs_unlink,
+	    .mkdir = memfs_mkdir,
 	    .truncate = memfs_truncate,
 	    .size = memfs_size,
 	    .list = memfs_list,
@@ -382,6 +486,7 @@ static inline void memfs_copy(struct memfs *to, const struct memfs *from)
 	for (int i = 0; i < from->files; i++) {
 		to->file[i].size = 0;
 		memfs_store(&to->file[i], from->file[i].data, from->file[i].size, 0);
+		to->file[i].is_dir = from->file[i].is_dir;
 	}
 	memcpy(to->name, from->name, sizeof(to->name));
 	for (int i = 0; i < MEMFS_FDS; i++)
@@ -390,7 +495,7 @@ static inline void memfs_copy(struct memfs *to, const struct memfs *from)
 
 static inline int memfs_open_fds(const struct memfs *m)
 {
-	int n = 0;
+	int n = m->open_dirs;
 
 	for (int i = 0; i < MEMFS_FDS; i++)
 		n += m->fd[i].file >= 0;
@@ -433,15 +538,20 @@ static inline void memfs_settle(struct memfs *m)
 		size_t k = i + 1;
 
 		while (k < m->ops &&
-		       (names ? m->op[k].kind != MEMFS_DIRSYNC
+		       (names ? m->op[k].kind != MEMFS_DIRSYNC || m->op[k].dir != op->dir
 			      : m->op[k].kind != MEMFS_SYNC || m->op[k].file != op->file))
 			k++;
 		op->safe_from = op->durable ? i + 2 : k < m->ops ? k + 2 : SIZE_MAX;
+		/* .. and where the name is no longer, if that is another directory. */
+		for (k = i + 1; k < m->ops &&
+				(m->op[k].kind != MEMFS_DIRSYNC || m->op[k].dir != op->from_dir);)
+			k++;
+		op->gone_from = k < m->ops ? k + 2 : SIZE_MAX;
 	}
 	m->settled = m->ops;
 }
 
-static inline void memfs_redo(struct memfs *to, const struct memfs_op *op, bool durable,
+static inline void memfs_redo(struct memfs *to, const struct memfs_op *op, bool durable, bool gone,
 			      struct memfs_choice *choice)
 {
 	struct memfs_file *f = op->file >= 0 ? &to->file[op->file] : NULL;
@@ -467,11 +577,31 @@ static inline void memfs_redo(struct memfs *to, const struct memfs_op *op, bool 
 		/* The rename of a create that got lost brings the file into being all the same. */
 		int at = memfs_find(to, op->from);
 
-		if (at >= 0 && to->name[at].file == op->file)
+		if (op->dir == op->from_dir)
+			gone = true;
+		if (at >= 0 && to->name[at].file == op->file && (gone || memfs_survives(choice)))
 			to->name[at].file = -1;
 		memfs_link(to, op->to, op->file);
 	} else if (memfs_find(to, op->from) >= 0)
 		to->name[memfs_find(to, op->from)].file = -1;
+}
+
+/* What was in a directory that is not there is not there either. */
+static inline void memfs_orphans(struct memfs *to)
+{
+	for (int i = 0; i < MEMFS_NAMES; i++) {
+		char path[80], *slash;
+		int at;
+
+		memfs_set(path, to->name[i].name);
+		slash = to->name[i].file < 0 ? NULL : strrchr(path, '/');
+		if (!slash)
+			continue;
+		*slash = '\0';
+		at = memfs_find(to, path);
+		if (at < 0 && (strchr(path, '/') || !strcmp(path, "staged")))
+			to->name[i].file = -1;
+	}
 }
 
 /*
@@ -490,9 +620,12 @@ static inline void memfs_crash(struct memfs *m, const struct memfs *base, size_t
 		memfs_copy(to, base);
 	for (int i = base ? base->files : 0; i < m->files; i++)
 		to->file[i].size = 0;
+	for (int i = 0; i < m->files; i++)
+		to->file[i].is_dir = m->file[i].is_dir;
 	to->files = m->files;
 	for (int i = 0; i < MEMFS_FDS; i++)
 		to->fd[i].file = -1;
 	for (size_t i = 0; i < n && i < m->ops; i++)
-		memfs_redo(to, &m->op[i], n >= m->op[i].safe_from, choice);
+		memfs_redo(to, &m->op[i], n >= m->op[i].safe_from, n >= m->op[i].gone_from, choice);
+	memfs_orphans(to);
 }

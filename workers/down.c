@@ -316,6 +316,7 @@ static void record(struct worker *w, const struct msg_down *d, uint32_t len, int
 		if ((uint32_t)d->xid != w->epoch) {
 			w->epoch = (uint32_t)d->xid;
 			w->resend = true;
+			w->doubtful = d->err;
 		}
 		return;
 	case DOWN_NOP:

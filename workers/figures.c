@@ -16,11 +16,6 @@
 
 typedef long long ll;
 
-bool wrk_in_service(const struct worker *w)
-{
-	return atomic_load_explicit(&w->board->in_service, memory_order_acquire);
-}
-
 /* Dead workers' seats are empty but for what they had counted. */
 static int64_t seat_value(const struct worker *w, uint32_t seat, size_t offset)
 {
@@ -93,6 +88,63 @@ static int64_t outstanding(const struct worker *w)
 	return wrk_sum(w, offsetof(struct shm_worker_stats, outstanding));
 }
 
+static uint32_t role(const struct worker *w)
+{
+	return GET(w->board->ensemble.role);
+}
+
+/* As ZooKeeper's servers name it (QuorumStats.Provider, ServerStats.getServerState). */
+static const char *mode(const struct worker *w)
+{
+	static const char *const names[] = {[SHM_ALONE] = "standalone",
+					    [SHM_LOOKING] = "looking",
+					    [SHM_LEADING] = "leader",
+					    [SHM_FOLLOWING] = "follower",
+					    [SHM_OBSERVING] = "observer"};
+
+	return names[role(w)];
+}
+
+void wrk_put_not_serving(struct worker *w, struct wrk_text *t)
+{
+	const struct shm_ensemble *e = &w->board->ensemble;
+
+	wrk_text_put(t, "This ZooKeeper instance is not currently serving requests");
+	if (role(w) == SHM_ALONE)
+		return;
+	wrk_text_put(t, "\nMode: %s\nEpoch: %lld\nLogged: 0x%llx\nCommitted: 0x%llx\n", mode(w),
+		     (ll)GET(e->epoch), (unsigned long long)GET(e->logged_zxid),
+		     (unsigned long long)GET(e->committed_zxid));
+	wrk_text_put(t, "Reason: %.*s%s", (int)sizeof(e->why), e->why,
+		     GET(e->must_sync) ? "; a part of the log was lost, no vote before a sync"
+				       : "");
+}
+
+/* Of a member: whom it follows, or who follows it. */
+static void put_ensemble(struct worker *w, struct wrk_text *t)
+{
+	const struct shm_ensemble *e = &w->board->ensemble;
+	uint32_t n = GET(e->n_learners);
+
+	if (role(w) == SHM_ALONE)
+		return;
+	wrk_text_put(t, "Epoch: %lld\nLeader: %lld\nLogged: 0x%llx\n", (ll)GET(e->epoch),
+		     (ll)GET(e->leader_sid), (unsigned long long)GET(e->logged_zxid));
+	for (uint32_t i = 0; i < n && i < SHM_MEMBERS; i++) {
+		const struct shm_member_view *m = &e->learner[i];
+		uint32_t flags = GET(m->flags);
+		int64_t acked = GET(m->acked), lag = GET(e->logged_zxid) - acked;
+
+		wrk_text_put(t, "Learner %lld: %s, %s, queued=%lld", (ll)GET(m->sid),
+			     flags & SHM_MEMBER_OBSERVER ? "observer" : "follower",
+			     flags & SHM_MEMBER_SYNCED ? "in sync" : "syncing", (ll)GET(m->queued));
+		if (!(flags & SHM_MEMBER_OBSERVER))
+			wrk_text_put(t, ", acked=0x%llx, lag=%lld", (unsigned long long)acked,
+				     (ll)(lag > 0 && acked ? lag : 0));
+		wrk_text_put(t, "\n");
+	}
+}
+
 void wrk_put_server(struct worker *w, struct wrk_text *t)
 {
 	struct latency l = latency(w);
@@ -101,9 +153,10 @@ void wrk_put_server(struct worker *w, struct wrk_text *t)
 	put_average(t, average_ms(&l));
 	wrk_text_put(t, "/%lld\nReceived: %lld\nSent: %lld\nConnections: %lld\n",
 		     (ll)(l.max_us / 1000), SUM(w, received), SUM(w, sent), SUM(w, connections));
-	wrk_text_put(t, "Outstanding: %lld\nZxid: 0x%llx\nMode: standalone\nNode count: %lld\n",
-		     (ll)outstanding(w), (unsigned long long)GET(w->board->zxid),
+	wrk_text_put(t, "Outstanding: %lld\nZxid: 0x%llx\nMode: %s\nNode count: %lld\n",
+		     (ll)outstanding(w), (unsigned long long)GET(w->board->zxid), mode(w),
 		     (ll)GET(w->board->stats.node_count));
+	put_ensemble(w, t);
 }
 
 void wrk_put_srvr(struct worker *w, struct wrk_text *t)
@@ -131,7 +184,12 @@ void wrk_put_conf(struct worker *w, struct wrk_text *t)
 	wrk_text_put(t, "tickTime=%u\nmaxClientCnxns=%u\n", c->tick_ms, c->max_client_cnxns);
 	wrk_text_put(t, "minSessionTimeout=%u\nmaxSessionTimeout=%u\n", c->session_min_ms,
 		     c->session_max_ms);
-	wrk_text_put(t, "clientPortListenBacklog=%d\nserverId=0\n", c->listen_backlog);
+	wrk_text_put(t, "clientPortListenBacklog=%d\nserverId=%lld\n", c->listen_backlog,
+		     c->members ? (ll)c->sid : 0);
+	if (c->members)
+		wrk_text_put(
+		    t, "initLimit=%u\nsyncLimit=%u\nelectionAlg=3\npeerType=%d\nmembership: \n%s",
+		    c->init_limit, c->sync_limit, c->observer, c->members);
 }
 
 void wrk_put_dirs(struct worker *w, struct wrk_text *t)
@@ -250,6 +308,36 @@ static void put_memory(const struct worker *w, struct wrk_text *t)
 	put_key(t, "paddock_bad_inputs", SUM(w, errors));
 }
 
+static void put_quorum(const struct worker *w, struct wrk_text *t)
+{
+	static const char *const states[] = {[SHM_LOOKING] = "looking",
+					     [SHM_LEADING] = "leading - broadcast",
+					     [SHM_FOLLOWING] = "following - broadcast",
+					     [SHM_OBSERVING] = "observing - broadcast"};
+	const struct shm_ensemble *e = &w->board->ensemble;
+	uint32_t n = GET(e->n_learners), synced = 0, observers = 0;
+
+	for (uint32_t i = 0; i < n && i < SHM_MEMBERS; i++) {
+		uint32_t flags = GET(e->learner[i].flags);
+
+		if (!(flags & SHM_MEMBER_SYNCED))
+			continue;
+		synced += !(flags & SHM_MEMBER_OBSERVER);
+		observers += !!(flags & SHM_MEMBER_OBSERVER);
+	}
+	wrk_text_put(t, "zk_peer_state\t%s\n", states[role(w)]);
+	put_key(t, "looking_count", GET(e->elections));
+	if (role(w) == SHM_LEADING) {
+		put_key(t, "learners", n);
+		put_key(t, "synced_followers", synced);
+		put_key(t, "synced_observers", observers);
+	}
+	put_key(t, "paddock_epoch", GET(e->epoch));
+	put_key(t, "paddock_leader", GET(e->leader_sid));
+	put_key(t, "paddock_logged_zxid", GET(e->logged_zxid));
+	put_key(t, "paddock_committed_zxid", GET(e->committed_zxid));
+}
+
 void wrk_put_mntr(struct worker *w, struct wrk_text *t)
 {
 	const struct shm_writer_stats *s = &w->board->stats;
@@ -257,8 +345,8 @@ void wrk_put_mntr(struct worker *w, struct wrk_text *t)
 	struct rlimit files = {0};
 
 	getrlimit(RLIMIT_NOFILE, &files);
-	wrk_text_put(t, "zk_version\t%s, built on %s\nzk_server_state\tstandalone\n", WRK_VERSION,
-		     __DATE__);
+	wrk_text_put(t, "zk_version\t%s, built on %s\nzk_server_state\t%s\n", WRK_VERSION, __DATE__,
+		     mode(w));
 	put_key(t, "ephemerals_count", GET(s->ephemeral_count));
 	put_key(t, "num_alive_connections", SUM(w, connections));
 	wrk_text_put(t, "zk_avg_latency\t");
@@ -285,4 +373,6 @@ void wrk_put_mntr(struct worker *w, struct wrk_text *t)
 	put_key(t, "snapshot_error_count", GET(s->snapshots_failed));
 	put_latencies(w, t);
 	put_memory(w, t);
+	if (role(w) != SHM_ALONE)
+		put_quorum(w, t);
 }

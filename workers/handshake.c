@@ -79,7 +79,7 @@ size_t wrk_handshake(struct worker *w, struct wrk_conn *c, const uint8_t *bytes,
 		refuse(w, c, "frame length", size);
 		return 0;
 	}
-	if (!w->tree || !atomic_load_explicit(&w->board->in_service, memory_order_acquire)) {
+	if (!w->tree || !wrk_in_service(w)) {
 		wrk_conn_close(w, c);
 		return 0;
 	}

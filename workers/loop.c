@@ -186,6 +186,42 @@ static void run_list(struct worker *w, struct wrk_link *list, size_t offset)
 		wrk_conn_run(w, (struct wrk_conn *)(void *)((char *)link - offset));
 }
 
+bool wrk_in_service(const struct worker *w)
+{
+	int64_t until = atomic_load_explicit(&w->board->serve_until_ms, memory_order_acquire);
+
+	return atomic_load_explicit(&w->board->in_service, memory_order_acquire) &&
+	       (!until || (int64_t)w->now_ms <= until);
+}
+
+static void close_all(struct worker *w)
+{
+	uint32_t place = 0;
+	struct wrk_conn *c;
+
+	while ((c = wrk_conn_next(w, &place))) {
+		c->attached = false;
+		wrk_queue_drop(w, c);
+		wrk_conn_close(w, c);
+	}
+}
+
+/*
+ * A member of an ensemble that has not heard of a leader for too long serves nobody; and what it
+ * publishes may have jumped over events (ensemble.h). Looked at before anything of the turn is
+ * published: a later generation is not seen with an older reset.
+ */
+static void look_at_service(struct worker *w)
+{
+	uint32_t resets = atomic_load_explicit(&w->board->resets, memory_order_acquire);
+	bool serving = wrk_in_service(w);
+
+	if (resets != w->resets || (!serving && !w->cut_off))
+		close_all(w);
+	w->resets = resets;
+	w->cut_off = !serving;
+}
+
 void wrk_turn_begin(struct worker *w)
 {
 	uint64_t head;
@@ -195,6 +231,7 @@ void wrk_turn_begin(struct worker *w)
 	atomic_store_explicit(&w->seat->turn_ms, (uint32_t)w->now_ms, memory_order_relaxed);
 	w->pushed = w->ring_full = false;
 	w->reads = 0;
+	look_at_service(w);
 	head = shm_reader_online(w->seat, w->board);
 	/* A first generation has no records before it; a later one is taken where its records begin
 	 * (DOWN_NOP), and here if that was missed because it was not mapped yet. */

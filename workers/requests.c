@@ -290,10 +290,25 @@ void wrk_push(struct worker *w, struct wrk_conn *c)
 		wrk_link_add(&w->paused, &c->paused);
 }
 
+/* Was something sent that may be done by now, or not? */
+static bool is_in_doubt(const struct wrk_conn *c)
+{
+	for (const struct wrk_request *r = c->head; r && r != c->next_push; r = r->next)
+		if ((r->kind == WRK_WRITE || r->kind == WRK_CONNECT) && !r->done)
+			return true;
+	return false;
+}
+
 void wrk_resend(struct worker *w, struct wrk_conn *c)
 {
 	if (c->state == WRK_GONE)
 		return;
+	if (w->doubtful && is_in_doubt(c)) {
+		c->attached = false; /* the writer has forgotten it */
+		wrk_queue_drop(w, c);
+		wrk_conn_close(w, c);
+		return;
+	}
 	c->need_attach = c->attached;
 	c->next_push = c->head;
 	for (struct wrk_request *r = c->head; r; r = r->next)

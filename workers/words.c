@@ -155,8 +155,9 @@ bool wrk_word(struct worker *w, struct wrk_conn *c, const uint8_t *bytes, size_t
 		wrk_text_put(&t, "%s is not executed because it is not in the whitelist.\n",
 			     word->name);
 	} else if (word->needs_service && !wrk_in_service(w)) {
-		wrk_text_put(&t, "This ZooKeeper instance is not currently serving requests%s",
-			     strcmp(word->name, "hash") ? "\n" : "");
+		wrk_put_not_serving(w, &t);
+		if (strcmp(word->name, "hash"))
+			wrk_text_put(&t, "\n");
 	} else if (word->report) {
 		ask(w, c, word);
 		return true;

@@ -59,6 +59,9 @@ struct worker {
 	struct shm_ring_tx up;
 	bool pushed, ring_full;      /* in this turn */
 	bool resend;                 /* a new writer has come: attach and send again */
+	bool doubtful;               /* .. but not what was sent before: it may be done */
+	bool cut_off;                /* nobody may be served until the writer says so again */
+	uint32_t resets;             /* board->resets as of which connections are */
 	const struct shm_tree *tree; /* the generation in use */
 	uint32_t gen, mapped[2];     /* generations mapped, by window */
 	uint64_t region_bytes[2];
@@ -95,8 +98,9 @@ int wrk_init(struct worker *w, const struct shm_heritage *h, unsigned index);
 void wrk_fini(struct worker *w);
 
 /* The parts of a turn. */
-void wrk_turn_begin(struct worker *w); /* online, drain, take S */
-void wrk_turn_end(struct worker *w);   /* flush, publish, count, offline */
+bool wrk_in_service(const struct worker *w); /* may clients be served in this turn? */
+void wrk_turn_begin(struct worker *w);       /* online, drain, take S */
+void wrk_turn_end(struct worker *w);         /* flush, publish, count, offline */
 
 /* down.c: everything before `head` of the commit ring. */
 void wrk_drain(struct worker *w, uint64_t head);

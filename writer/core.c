@@ -48,7 +48,7 @@ uint64_t wtr_core_deadline_ms(const struct wtr_core *c)
 
 int64_t wtr_core_outstanding(const struct wtr_core *c)
 {
-	return c->zab.last_zxid - c->applied_zxid;
+	return (int64_t)c->flight_txns;
 }
 
 /* --- the log, and what is behind it ------------------------------------------------------ */
@@ -155,11 +155,13 @@ static bool ends_connection(const struct wtr_core *c, const struct wtr_session *
 static int apply_and_tell(struct wtr_core *c, const uint8_t *entry, uint32_t len,
 			  struct wtr_origin origin)
 {
-	int err = wtr_apply(&c->apply, entry, len);
 	const struct zk_txn_header *h = &c->apply.header;
+	int err;
 	struct msg_down close = {.kind = DOWN_CLOSE};
 	struct wtr_session *s;
 
+	c->apply.imported = c->applied_zxid < c->fuzzy_zxid;
+	err = wtr_apply(&c->apply, entry, len);
 	if (err)
 		return err;
 	s = wtr_session_find(&c->sessions, h->client_id);
@@ -175,8 +177,11 @@ static int apply_and_tell(struct wtr_core *c, const uint8_t *entry, uint32_t len
 	after_session_txn(c, s, &origin);
 	c->applied_zxid = h->zxid;
 	wtr_pending_applied(&c->pending, c->applied_zxid);
+	/* Whose session has moved gets no answer (client.md 12.4). */
+	if (close.session && c->apply.err)
+		wtr_core_down(c, &close, NULL, 0);
 	tell(c, &origin);
-	if (close.session)
+	if (close.session && !c->apply.err)
 		wtr_core_down(c, &close, NULL, 0);
 	if (h->type == ZK_OP_CREATE_SESSION)
 		wtr_learner_session(c, h->client_id);
@@ -198,6 +203,7 @@ bool wtr_core_apply(struct wtr_core *c)
 		b->applied_len += sizeof(len) + len;
 		b->n_applied++;
 		c->flight_bytes -= len;
+		c->flight_txns--;
 		wtr_answer_waiting(c);
 		if (b->n_applied == b->n) {
 			wtr_flight_landed(c);

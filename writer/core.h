@@ -135,7 +135,8 @@ struct wtr_core {
 	struct wtr_batch *aside; /* the flight of the history that staging replaces */
 	uint32_t n_batches;      /* more than WTR_BATCHES while a leader syncs us */
 	size_t batch_cap;
-	uint64_t flight_bytes; /* of entries not applied yet, fill included */
+	/* Entries not applied yet, fill included. */
+	uint64_t flight_bytes, flight_txns;
 
 	struct wtr_later *later; /* ring */
 	uint32_t later_head, later_tail, later_cap;
@@ -144,6 +145,7 @@ struct wtr_core {
 
 	/* In an ensemble. */
 	enum wtr_service service;
+	int64_t fuzzy_zxid;         /* storage/member.h */
 	int64_t epoch_zxid;         /* the start of the epoch that is served: nobody saw more */
 	struct wtr_entry_at *index; /* by zxid modulo WTR_INDEX; NULL when standalone */
 	void (*carry)(void *arg, const struct zab_out *out);

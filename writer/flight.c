@@ -177,6 +177,7 @@ void wtr_batch_added(struct wtr_core *c, struct wtr_batch *b, int64_t zxid, uint
 		b->first_zxid = zxid;
 	b->last_zxid = zxid;
 	c->flight_bytes += len;
+	c->flight_txns++;
 	c->txns++;
 	c->txn_bytes += len;
 }
@@ -253,14 +254,16 @@ void wtr_core_tail(struct wtr_core *c, const uint8_t *entries, size_t size)
 	c->to_log = NULL;
 }
 
-/* What was logged and is not applied, as bytes. */
-static uint64_t bytes_in_flight(const struct wtr_core *c)
+/* What was logged and is not applied, counted anew. */
+static void count_flight(struct wtr_core *c)
 {
-	uint64_t bytes = 0;
+	c->flight_bytes = c->flight_txns = 0;
+	for (const struct wtr_batch *b = c->flight; b; b = b->next) {
+		uint32_t n = b->n - b->n_applied;
 
-	for (const struct wtr_batch *b = c->flight; b; b = b->next)
-		bytes += b->len - b->applied_len - (b->n - b->n_applied) * sizeof(uint32_t);
-	return bytes;
+		c->flight_bytes += b->len - b->applied_len - n * sizeof(uint32_t);
+		c->flight_txns += n;
+	}
 }
 
 void wtr_core_cut(struct wtr_core *c, int64_t zxid)
@@ -278,7 +281,7 @@ void wtr_core_cut(struct wtr_core *c, int64_t zxid)
 	forget_flight(c, *at);
 	*at = NULL;
 	c->flight_tail = at;
-	c->flight_bytes = bytes_in_flight(c);
+	count_flight(c);
 	forget_index(c);
 }
 
@@ -288,7 +291,7 @@ void wtr_core_stage(struct wtr_core *c)
 	c->aside = c->flight;
 	c->flight = NULL;
 	c->flight_tail = &c->flight;
-	c->flight_bytes = 0;
+	count_flight(c);
 	forget_index(c);
 }
 
@@ -303,6 +306,6 @@ void wtr_core_unstage(struct wtr_core *c)
 	c->flight_tail = &c->flight;
 	while (*c->flight_tail)
 		c->flight_tail = &(*c->flight_tail)->next;
-	c->flight_bytes = bytes_in_flight(c);
+	count_flight(c);
 	forget_index(c);
 }

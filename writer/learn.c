@@ -15,9 +15,11 @@ bool wtr_learner_ready(const struct wtr_core *c)
 
 /* --- to the leader ----------------------------------------------------------------------- */
 
+static const struct jute_vec no_ids = {.count = -1};
+
 static void forward(struct wtr_core *c, const struct quorum_request *r, const struct jute_vec *ids)
 {
-	size_t max = 64 + (size_t)(r->body.len > 0 ? r->body.len : 0) + (ids ? ids->size : 0);
+	size_t max = 64 + (size_t)(r->body.len > 0 ? r->body.len : 0) + ids->size;
 	uint8_t *at = wtr_buf_room(&c->forward, max);
 	struct jute_out out = jute_out_of(at, max);
 
@@ -44,7 +46,7 @@ void wtr_learner_create_session(struct wtr_core *c, const struct wtr_session *s)
 	forward(c,
 		&(struct quorum_request){(int64_t)s->link.key, 0, ZK_OP_CREATE_SESSION,
 					 jute_buf_of(timeout, sizeof(timeout))},
-		NULL);
+		&no_ids);
 }
 
 void wtr_learner_sync(struct wtr_core *c, uint16_t worker, const struct msg_up *up)
@@ -63,7 +65,7 @@ void wtr_learner_sync(struct wtr_core *c, uint16_t worker, const struct msg_up *
 	forward(c,
 		&(struct quorum_request){up->session, up->xid, ZK_OP_SYNC,
 					 jute_buf_of(root, sizeof(root))},
-		NULL);
+		&no_ids);
 }
 
 void wtr_learner_ask(struct wtr_core *c, const struct wtr_conn *conn, int64_t session,

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "peers/source.h"
 #include "shm/wake.h"
 #include "writer/flight.h"
 #include "writer/snap_policy.h"
@@ -28,6 +29,7 @@ enum {
 	RECLAIM_WAIT_MS = 20, /* look again whether readers have gone on */
 	FULL_MS = 1,          /* look again whether there is room */
 	REBUILD_MS = 5000,    /* between two rebuilds of a heap that is in pieces */
+	EVENTS_MAX = 32,
 	EXIT_EVENTFD = 1,
 	EXIT_TORN = 4,
 };
@@ -50,7 +52,8 @@ static bool flush(struct wtr_loop *l)
 			return false;
 		l->out_done += 8 + ((len + 7) & ~7u);
 		l->unpublished = true;
-		if (head.kind == DOWN_TXN)
+		/* A DOWN_NOP may tell of the start of an epoch. */
+		if (head.kind == DOWN_TXN || (head.kind == DOWN_NOP && head.zxid > l->told_zxid))
 			l->told_zxid = head.zxid;
 		if (head.kind == DOWN_REPORT)
 			l->wake_all = true;
@@ -159,11 +162,29 @@ static bool apply(struct wtr_loop *l)
 	return done;
 }
 
+/* Workers send again what is still unanswered; doubtful: what was sent before may be done. */
+static void begin_service(struct wtr_loop *l, enum wtr_service service, bool doubtful)
+{
+	uint32_t epoch = atomic_load(&l->board->writer_epoch) + 1;
+	struct msg_down head = {.kind = DOWN_EPOCH,
+				.worker = MSG_NO_WORKER,
+				.err = doubtful,
+				.zxid = l->told_zxid,
+				.xid = (int32_t)epoch};
+
+	wtr_core_serve(&l->core, service, epoch);
+	atomic_store(&l->board->writer_epoch, epoch);
+	wtr_core_down(&l->core, &head, NULL, 0);
+	l->wake_all = true;
+	atomic_store(&l->board->in_service, 1);
+	tell(l);
+	shm_wake_supervisor(l->heritage);
+	(void)setpriority(PRIO_PROCESS, 0, 0); /* main.c raised it for the recovery */
+}
+
 /* The predecessor's tail, then the new epoch. True: something was done. */
 static bool come_into_service(struct wtr_loop *l)
 {
-	uint32_t epoch;
-
 	while (l->tail_done < l->tail_len) {
 		uint32_t len;
 
@@ -174,21 +195,47 @@ static bool come_into_service(struct wtr_loop *l)
 		CHECK(wtr_core_replay(&l->core, l->tail + l->tail_done, len) == 0);
 		l->tail_done += len;
 	}
-	epoch = atomic_load(&l->board->writer_epoch) + 1;
 	/* All is told before the epoch is: workers send again what is still unanswered. */
 	if (!tell(l))
 		return false;
 	wtr_core_start_alone(&l->core);
-	wtr_core_serve(&l->core, WTR_LEADS, epoch);
-	atomic_store(&l->board->writer_epoch, epoch);
-	down(l, DOWN_EPOCH, (int32_t)epoch);
-	l->wake_all = true;
-	atomic_store(&l->board->in_service, 1);
 	l->in_service = true;
-	tell(l);
-	shm_wake_supervisor(l->heritage);
-	(void)setpriority(PRIO_PROCESS, 0, 0); /* main.c raised it for the recovery */
+	begin_service(l, WTR_LEADS, false);
 	return true;
+}
+
+/*
+ * Clients that were at a server of Apache's may have seen the start of the epoch as a zxid, and
+ * must not find us behind it (ZooKeeperServer.processConnectRequest).
+ */
+static void tell_epoch(struct wtr_loop *l)
+{
+	int64_t start = zab_zxid(l->core.zab.epoch, 0);
+	struct msg_down head = {.kind = DOWN_NOP, .worker = MSG_NO_WORKER, .zxid = start};
+
+	if (start <= l->told_zxid)
+		return;
+	atomic_store(&l->board->ensemble.settled_txn, l->core.applied_zxid);
+	shm_tree_touch(l->tree, start);
+	l->core.epoch_zxid = start;
+	wtr_core_down(&l->core, &head, NULL, 0);
+}
+
+/* A member whose leadership, or leader, is established. */
+static void enter_service(struct wtr_loop *l)
+{
+	enum wtr_service service = wtr_ensemble_enters(l->ensemble);
+	_Atomic int64_t *served = &l->board->ensemble.served_epoch;
+	int64_t epoch = l->core.zab.epoch;
+
+	if (service == WTR_IDLE || !tell(l))
+		return;
+	tell_epoch(l);
+	begin_service(l, service, atomic_load(served) == epoch);
+	atomic_store(served, epoch);
+	wtr_ensemble_entered(l->ensemble);
+	LOG_I("in service zxid=0x%llx epoch=%lld leader=%lld", (unsigned long long)l->told_zxid,
+	      (long long)epoch, (long long)l->core.zab.leader_sid);
 }
 
 /* --- taking ------------------------------------------------------------------------------ */
@@ -388,7 +435,7 @@ static bool has_work(const struct wtr_loop *l)
 		return false;
 	if (wtr_log_durable(&l->log) > l->core.zab.durable_zxid)
 		return true;
-	if (!wtr_log_busy(&l->log) && l->core.fill && l->core.fill->n)
+	if (!wtr_log_busy(&l->log) && (l->core.to_log || (l->core.fill && l->core.fill->n)))
 		return true;
 	return wtr_core_ready(&l->core) && !l->log_waits && !rings_are_empty(l);
 }
@@ -396,8 +443,12 @@ static bool has_work(const struct wtr_loop *l)
 static int sleep_ms(const struct wtr_loop *l)
 {
 	uint64_t until = wtr_core_deadline_ms(&l->core), now = l->turn_ms;
-	uint64_t ms = until > now ? until - now : 0;
+	uint64_t others = l->ensemble ? wtr_ensemble_deadline_ms(l->ensemble) : until;
+	uint64_t ms;
 
+	if (others < until)
+		until = others;
+	ms = until > now ? until - now : 0;
 	if (shm_tree_retired_bytes(l->tree) && ms > RECLAIM_WAIT_MS)
 		ms = RECLAIM_WAIT_MS;
 	if (l->core.out.len)
@@ -409,17 +460,31 @@ static int sleep_ms(const struct wtr_loop *l)
 	return ms > 1000 ? 1000 : (int)ms;
 }
 
+/* Bells and sockets, for at most that long. */
+static void hear(struct wtr_loop *l, int ms)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int n = epoll_wait(l->epoll, events, EVENTS_MAX, ms);
+
+	for (int i = 0; i < n; i++) {
+		struct peer_source *source = events[i].data.ptr;
+
+		if (source)
+			source->ready(source, events[i].events);
+		else
+			shm_wake_drain(l->heritage->wake_writer);
+	}
+}
+
 static void rest(struct wtr_loop *l)
 {
-	struct epoll_event event;
 	int ms;
 
 	shm_sleep_begin(&l->board->writer_sleeping);
 	ms = has_work(l) ? 0 : sleep_ms(l);
 	if (ms) {
 		l->expected_ms = l->turn_ms + (uint64_t)ms;
-		if (epoll_wait(l->epoll, &event, 1, ms) > 0)
-			shm_wake_drain(l->heritage->wake_writer);
+		hear(l, ms);
 	}
 	shm_sleep_end(&l->board->writer_sleeping);
 }
@@ -432,14 +497,14 @@ static void begin_turn(struct wtr_loop *l)
 	l->turn_ms = now;
 	for (unsigned i = 0; i < l->board->n_workers; i++)
 		watch_worker(l, i);
-	if (l->in_service)
+	if (l->in_service || l->ensemble)
 		wtr_core_tick(&l->core, now, clock_wall_ms(), now <= l->expected_ms + STALL_MS);
 	l->expected_ms = now;
 }
 
 static int open_epoll(struct wtr_loop *l)
 {
-	struct epoll_event event = {.events = EPOLLIN};
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
 
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (l->epoll < 0)
@@ -473,7 +538,33 @@ static void look_at_heap(struct wtr_loop *l)
 	l->rebuild = WTR_REBUILD_WANTED;
 }
 
-int wtr_loop_run(struct wtr_loop *l)
+/* True: something was done. */
+static bool hear_others(struct wtr_loop *l)
+{
+	bool done;
+
+	if (!l->ensemble)
+		return false;
+	hear(l, 0);
+	done = wtr_ensemble_turn(l->ensemble);
+	l->snap_now = l->snap_now || l->ensemble->state_due;
+	l->ensemble->state_due = false;
+	return done;
+}
+
+static void tell_others(struct wtr_loop *l)
+{
+	if (l->ensemble)
+		wtr_ensemble_flush(l->ensemble);
+}
+
+static bool goes_on(const struct wtr_loop *l)
+{
+	return !atomic_load(&l->board->stopping) && l->rebuild != WTR_REBUILD_READY &&
+	       !(l->ensemble && l->ensemble->installed);
+}
+
+static int begin(struct wtr_loop *l)
 {
 	int err = open_epoll(l);
 
@@ -482,17 +573,33 @@ int wtr_loop_run(struct wtr_loop *l)
 		return EXIT_EVENTFD;
 	}
 	l->expected_ms = l->begun_ms = clock_mono_ms();
-	while (!atomic_load(&l->board->stopping) && l->rebuild != WTR_REBUILD_READY) {
+	return l->ensemble && wtr_ensemble_start(l->ensemble, l->epoll) ? EXIT_EVENTFD : 0;
+}
+
+int wtr_loop_run(struct wtr_loop *l)
+{
+	int status = begin(l);
+
+	if (status)
+		return status;
+	while (goes_on(l)) {
 		bool busy;
 
 		begin_turn(l);
-		if (!l->in_service && !come_into_service(l)) {
+		busy = hear_others(l);
+		if (!goes_on(l))
+			break;
+		if (!l->ensemble && !l->in_service && !come_into_service(l)) {
 			rest(l);
 			continue;
 		}
-		busy = apply(l);
+		busy = apply(l) || busy;
+		if (l->ensemble)
+			enter_service(l);
 		busy = take(l) || busy;
+		tell_others(l);
 		busy = (tell(l) && hand_over(l)) || busy;
+		tell_others(l);
 		reclaim(l);
 		wtr_snap_policy(l);
 		show(l);
@@ -500,7 +607,11 @@ int wtr_loop_run(struct wtr_loop *l)
 		if (!busy)
 			rest(l);
 	}
+	if (l->ensemble && l->ensemble->installed)
+		return EXIT_TORN; /* its log is closed, its tree is the past */
 	finish(l);
+	if (l->ensemble)
+		wtr_ensemble_stop(l->ensemble);
 	close(l->epoll);
 	return l->rebuild == WTR_REBUILD_READY ? EXIT_TORN : 0;
 }

@@ -4,7 +4,8 @@
  * A turn: apply what became durable; tell it (commit ring, publish, wake); take requests from the
  * up rings, a bounded number from each worker; publish the answers that need no log; hand the next
  * batch to the log thread; reclaim a bounded number of retired objects; sleep if nothing is left.
- * Nothing is decided here that the core could decide.
+ * Nothing is decided here that the core could decide. A member of an ensemble hears of the others
+ * at the start of a turn, and sends before it waits for the disk (ensemble.h).
  *
  * Back-pressure: when the core is full, or the commit ring is, requests stay in the up rings. A
  * worker that does not move while the commit ring is full is given to the supervisor to be killed.
@@ -18,6 +19,7 @@
 #include "shm/commit.h"
 #include "shm/ring.h"
 #include "writer/core.h"
+#include "writer/ensemble.h"
 #include "writer/helper.h"
 #include "writer/log_thread.h"
 
@@ -39,12 +41,14 @@ struct wtr_loop {
 	struct wtr_core core;
 	struct wtr_log log;
 	struct wtr_helper helper;
+	struct wtr_ensemble *ensemble; /* NULL: standalone */
 	struct shm_commit_tx tx;
 	struct wtr_worker worker[CONF_WORKERS_MAX];
 	uint8_t *record; /* a record of an up ring, copied out */
 	uint32_t record_cap;
 
-	const uint8_t *tail; /* entries that a predecessor logged and nobody may have seen */
+	const uint8_t
+	    *tail; /* standalone: entries that a predecessor logged and nobody may have seen */
 	size_t tail_len, tail_done;
 	bool in_service;
 	bool log_waits; /* nothing is taken until the next segment is prepared, or can't be */
@@ -64,6 +68,7 @@ struct wtr_loop {
 	/* Snapshots: when the next one is due, and the one that is being made. */
 	uint64_t snap_changes, snap_bytes, snap_retry_ms;
 	uint32_t snap_asked;
+	bool snap_now; /* somebody waits for one of what is published */
 	enum wtr_rebuild rebuild;
 	int epoll;
 };

@@ -9,6 +9,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/wake.h"
+#include "storage/recover.h"
+#include "writer/flight.h"
 #include "writer/loop.h"
 #include "writer/recovery.h"
 #include "writer/snap_policy.h"
@@ -17,20 +19,42 @@
 enum { NICE_RECOVERING = -10 };
 enum { EXIT_UNEXPECTED = 1, EXIT_DATA = 3, EXIT_STORAGE = 10, ROOM_US = 1000 };
 
+/* Is the tree what readers have seen, or may see in its place? */
+static bool fits_readers(struct wtr_recovery *r, const struct shm_board *board, int64_t settled)
+{
+	if (r->tree_zxid == settled)
+		return true;
+	if (!r->conf->members)
+		return false;
+	/* A leader's snapshot took the place of our history; nobody kept a connection. */
+	if (r->tree_zxid > settled)
+		return r->tree_zxid == r->found.snapshot_zxid;
+	/* The start of an epoch, of which nothing is logged yet. */
+	if (zab_counter_of(settled) != 0 ||
+	    r->tree_zxid != atomic_load(&board->ensemble.settled_txn))
+		return false;
+	shm_tree_touch(r->tree, settled);
+	r->tree_zxid = settled;
+	return true;
+}
+
 /*
  * Readers may have seen everything up to settled_zxid, and what is behind it perhaps: the tree is
- * built to exactly there (V2), the rest is told through the ring.
+ * built to exactly there (V2), the rest is told through the ring. Of what the log of a member of an
+ * ensemble holds behind its snapshot nobody knows whether it is committed.
  */
-static int recover(struct wtr_recovery *r, const struct shm_heritage *h)
+static int recover(struct wtr_recovery *r, const struct shm_heritage *h,
+		   const struct sto_member *member)
 {
 	bool first = !atomic_load(&h->board->gen);
 	int64_t settled = atomic_load(&h->board->settled_zxid);
-	int err = wtr_recover(r, h->conf, h->region_gen, h->board->commit_size,
-			      first ? INT64_MAX : settled);
+	int64_t limit = !first ? settled : h->conf->members ? 0 : INT64_MAX;
+	int err = wtr_recover(r, h->conf, h->region_gen, h->board->commit_size, limit,
+			      member->fuzzy_zxid);
 
 	if (err)
 		return err == -ENOMEM ? EXIT_UNEXPECTED : EXIT_DATA;
-	if (first || r->tree_zxid == settled)
+	if (first || fits_readers(r, h->board, settled))
 		return 0;
 	log_always(LOG_ERROR,
 		   "recovery zxid=0x%llx, but readers have seen 0x%llx: acknowledged writes are "
@@ -39,14 +63,17 @@ static int recover(struct wtr_recovery *r, const struct shm_heritage *h)
 	return EXIT_DATA;
 }
 
+static struct sto_log_options log_options(const struct conf *conf)
+{
+	return (struct sto_log_options){conf->segment_size, conf->force_sync, conf->force_sync};
+}
+
 static int open_log(struct sto_log **log, const struct wtr_recovery *r)
 {
-	const struct conf *conf = r->conf;
-	static struct sto_log_options options;
+	struct sto_log_options options = log_options(r->conf);
 	int64_t last = r->tree_zxid > r->found.last_zxid ? r->tree_zxid : r->found.last_zxid;
 	int err;
 
-	options = (struct sto_log_options){conf->segment_size, conf->force_sync, conf->force_sync};
 	err = sto_log_open(log, &sto_fs_posix, r->log_dir, last, &options);
 	if (!err)
 		return 0;
@@ -97,16 +124,23 @@ static void publish_generation(struct wtr_loop *l, const struct wtr_recovery *r)
 
 static int serve(struct wtr_loop *l, struct wtr_recovery *r, struct sto_log *log, uint64_t from_ms)
 {
+	const struct shm_heritage *h = l->heritage;
+	int64_t last = l->ensemble ? zab_history_last(&l->ensemble->history) : r->tree_zxid;
 	int status;
 
-	l->tail = r->tail.bytes;
-	l->tail_len = r->tail.len;
+	if (l->ensemble) {
+		wtr_core_tail(&l->core, r->tail.bytes, r->tail.len);
+		l->core.epoch = atomic_load(&h->board->writer_epoch);
+	} else {
+		l->tail = r->tail.bytes;
+		l->tail_len = r->tail.len;
+	}
 	l->helper = (struct wtr_helper){.heritage = l->heritage,
 					.tree = l->tree,
 					.log = log,
 					.snap_dir = r->snap_dir,
 					.log_dir = r->log_dir};
-	if (wtr_log_start(&l->log, log, l->heritage, r->tree_zxid) ||
+	if (wtr_log_start(&l->log, log, h, last) ||
 	    wtr_helper_start(&l->helper)) {
 		log_always(LOG_ERROR, "threads can't be started");
 		return EXIT_UNEXPECTED;
@@ -128,18 +162,60 @@ static int serve(struct wtr_loop *l, struct wtr_recovery *r, struct sto_log *log
 	return status;
 }
 
+/* What was decided about the files and not carried out yet, before anybody reads them. */
+static int settle(const struct conf *conf, struct sto_member *member)
+{
+	char snap_dir[WTR_DIR_MAX], log_dir[WTR_DIR_MAX];
+	int err = sto_dir_make(conf->data_dir, snap_dir, sizeof(snap_dir));
+
+	if (!err)
+		err = sto_dir_make(conf->data_log_dir, log_dir, sizeof(log_dir));
+	if (!err)
+		err = sto_member_settle(&sto_fs_posix, snap_dir, log_dir, member);
+	if (err)
+		log_always(LOG_ERROR, "record of the member in %s: %s; nothing is served",
+			   conf->data_dir, strerror(-err));
+	return err ? EXIT_DATA : 0;
+}
+
+/* A member of an ensemble, beside what a standalone server is. */
+static int init_ensemble(struct wtr_loop *l, struct wtr_recovery *r, struct sto_member *member)
+{
+	static struct wtr_ensemble ensemble;
+	int64_t last = r->found.last_zxid;
+
+	/* Files of another's making may have an epoch that no record knows (quorum.md 1.6). */
+	if (zab_epoch_of(last) > member->accepted_epoch)
+		member->accepted_epoch = zab_epoch_of(last);
+	if (r->imported && zab_epoch_of(last) > member->current_epoch)
+		member->current_epoch = zab_epoch_of(last);
+	ensemble = (struct wtr_ensemble){.core = &l->core,
+					 .log = &l->log,
+					 .helper = &l->helper,
+					 .heritage = l->heritage,
+					 .fs = &sto_fs_posix,
+					 .log_options = log_options(r->conf)};
+	l->ensemble = &ensemble;
+	return wtr_ensemble_recover(&ensemble, r, member, atomic_load(&l->board->settled_zxid))
+		   ? EXIT_DATA
+		   : 0;
+}
+
 int writer_main(const struct shm_heritage *h)
 {
 	static struct wtr_recovery recovery;
 	static struct wtr_loop loop;
 	uint64_t from_ms = clock_mono_ms();
+	struct sto_member member = {0};
 	struct sto_log *log;
 	int status;
 
 	log_set_role("writer");
 	atomic_store(&h->board->writer_turn_ms, 0);
 	(void)setpriority(PRIO_PROCESS, 0, NICE_RECOVERING);
-	status = recover(&recovery, h);
+	status = h->conf->members ? settle(h->conf, &member) : 0;
+	if (!status)
+		status = recover(&recovery, h, &member);
 	if (status)
 		return status;
 	loop = (struct wtr_loop){.heritage = h, .board = h->board, .tree = recovery.tree};
@@ -147,10 +223,13 @@ int writer_main(const struct shm_heritage *h)
 		log_always(LOG_ERROR, "no memory");
 		return EXIT_UNEXPECTED;
 	}
-	status = open_log(&log, &recovery);
+	if (h->conf->members)
+		status = init_ensemble(&loop, &recovery, &member);
+	if (!status)
+		status = open_log(&log, &recovery);
 	if (!status)
 		status = serve(&loop, &recovery, log, from_ms);
-	if (!status && sto_log_close(log))
+	if (!status && sto_log_close(loop.log.log))
 		status = EXIT_STORAGE;
 	wtr_recovery_fini(&recovery);
 	return status;

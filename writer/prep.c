@@ -222,9 +222,8 @@ static enum zk_code set_acl(struct wtr_prep *p, const struct zk_set_acl_request 
 	return ZOK;
 }
 
-enum zk_code wtr_prep_request(struct wtr_prep *p, int32_t op, const uint8_t *body, uint32_t len)
-{
-	struct jute_in in = jute_in_of(body, len);
+/* A request of a client, by its opcode. */
+struct request {
 	union {
 		struct zk_create_request create;
 		struct zk_create_ttl_request ttl;
@@ -232,40 +231,91 @@ enum zk_code wtr_prep_request(struct wtr_prep *p, int32_t op, const uint8_t *bod
 		struct zk_set_data_request set_data;
 		struct zk_set_acl_request set_acl;
 		struct zk_reconfig_request reconfig;
-	} r;
+	};
+};
 
-	p->in_multi = false;
+/* All but multi. ZOK: the member of that opcode holds; all creates are in `ttl`. */
+static enum zk_code decode(int32_t op, const uint8_t *body, uint32_t len, struct request *r)
+{
+	struct jute_in in = jute_in_of(body, len);
+	int err = 0;
+
 	switch ((enum zk_op)op) {
 	case ZK_OP_CREATE:
 	case ZK_OP_CREATE2:
 	case ZK_OP_CREATE_CONTAINER:
-		if (zk_create_request_decode(&in, &r.create))
-			return ZMARSHALLINGERROR;
-		r.ttl = (struct zk_create_ttl_request){r.create.path, r.create.data, r.create.acl,
-						       r.create.flags, -1};
-		return wtr_prep_create(p, op, &r.ttl);
+		err = zk_create_request_decode(&in, &r->create);
+		r->ttl = (struct zk_create_ttl_request){r->create.path, r->create.data,
+							r->create.acl, r->create.flags, -1};
+		break;
 	case ZK_OP_CREATE_TTL:
-		return zk_create_ttl_request_decode(&in, &r.ttl) ? ZMARSHALLINGERROR
-								 : wtr_prep_create(p, op, &r.ttl);
+		err = zk_create_ttl_request_decode(&in, &r->ttl);
+		break;
 	case ZK_OP_DELETE:
-		return zk_delete_request_decode(&in, &r.delete) ? ZMARSHALLINGERROR
-								: wtr_prep_delete(p, &r.delete);
+		err = zk_delete_request_decode(&in, &r->delete);
+		break;
 	case ZK_OP_SET_DATA:
-		return zk_set_data_request_decode(&in, &r.set_data)
-			   ? ZMARSHALLINGERROR
-			   : wtr_prep_set_data(p, &r.set_data);
+		err = zk_set_data_request_decode(&in, &r->set_data);
+		break;
 	case ZK_OP_SET_ACL:
-		return zk_set_acl_request_decode(&in, &r.set_acl) ? ZMARSHALLINGERROR
-								  : set_acl(p, &r.set_acl);
-	case ZK_OP_MULTI:
-		return wtr_prep_multi(p, body, len);
+		err = zk_set_acl_request_decode(&in, &r->set_acl);
+		break;
 	case ZK_OP_RECONFIG:
-		if (zk_reconfig_request_decode(&in, &r.reconfig))
-			return ZMARSHALLINGERROR;
+		err = zk_reconfig_request_decode(&in, &r->reconfig);
+		break;
+	default:
+		return ZUNIMPLEMENTED;
+	}
+	return err ? ZMARSHALLINGERROR : ZOK;
+}
+
+enum zk_code wtr_prep_request(struct wtr_prep *p, int32_t op, const uint8_t *body, uint32_t len)
+{
+	enum zk_code code;
+	struct request r;
+
+	p->in_multi = false;
+	if (op == ZK_OP_MULTI)
+		return wtr_prep_multi(p, body, len);
+	code = decode(op, body, len, &r);
+	if (code)
+		return code;
+	switch ((enum zk_op)op) {
+	case ZK_OP_DELETE:
+		return wtr_prep_delete(p, &r.delete);
+	case ZK_OP_SET_DATA:
+		return wtr_prep_set_data(p, &r.set_data);
+	case ZK_OP_SET_ACL:
+		return set_acl(p, &r.set_acl);
+	case ZK_OP_RECONFIG:
 		/* A standalone server has no membership to change. */
 		return p->conf->reconfig_enabled ? ZUNIMPLEMENTED : ZRECONFIGDISABLED;
 	default:
-		return ZUNIMPLEMENTED;
+		return wtr_prep_create(p, op, &r.ttl);
+	}
+}
+
+enum zk_code wtr_prep_screen(const struct wtr_prep *p, int32_t op, const uint8_t *body,
+			     uint32_t len)
+{
+	enum zk_code code;
+	struct request r;
+
+	if (op == ZK_OP_CLOSE_SESSION)
+		return ZOK;
+	if (op == ZK_OP_MULTI)
+		return wtr_prep_screen_multi(p, body, len);
+	code = decode(op, body, len, &r);
+	if (code)
+		return code;
+	switch ((enum zk_op)op) {
+	case ZK_OP_DELETE:
+	case ZK_OP_SET_DATA:
+	case ZK_OP_SET_ACL:
+	case ZK_OP_RECONFIG:
+		return ZOK;
+	default:
+		return wtr_prep_screen_create(p, op, &r.ttl);
 	}
 }
 

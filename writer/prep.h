@@ -47,6 +47,14 @@ struct wtr_prep {
  */
 enum zk_code wtr_prep_request(struct wtr_prep *p, int32_t op, const uint8_t *body, uint32_t len);
 
+/*
+ * What can be said of a request without the tree: ZOK, or the code with which it is refused before
+ * it is forwarded. Apache's leaders fail, some for good, at requests that are not whole, and at the
+ * others that are refused here (client.md 19).
+ */
+enum zk_code wtr_prep_screen(const struct wtr_prep *p, int32_t op, const uint8_t *body,
+			     uint32_t len);
+
 /* closeSession of p->session: takes its ephemerals along, those still in flight too. */
 void wtr_prep_close_session(struct wtr_prep *p);
 
@@ -61,6 +69,9 @@ enum zk_code wtr_prep_delete(struct wtr_prep *p, const struct zk_delete_request 
 enum zk_code wtr_prep_set_data(struct wtr_prep *p, const struct zk_set_data_request *r);
 enum zk_code wtr_prep_check(struct wtr_prep *p, const struct zk_delete_request *r);
 enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t len);
+enum zk_code wtr_prep_screen_create(const struct wtr_prep *p, int32_t op,
+				    const struct zk_create_ttl_request *r);
+enum zk_code wtr_prep_screen_multi(const struct wtr_prep *p, const uint8_t *body, uint32_t len);
 
 struct wtr_change *wtr_prep_find(struct wtr_prep *p, struct jute_buf path, struct wtr_change *look);
 bool wtr_prep_permits(struct wtr_prep *p, struct wtr_change *c, int32_t mask);

@@ -87,6 +87,20 @@ static bool is_session(int64_t owner)
 	return owner && owner != ZK_OWNER_CONTAINER && (owner & ZK_OWNER_TTL) != ZK_OWNER_TTL;
 }
 
+enum zk_code wtr_prep_screen_create(const struct wtr_prep *p, int32_t op,
+				    const struct zk_create_ttl_request *r)
+{
+	enum zk_code code = check_mode(p, op, r);
+
+	if (code)
+		return code;
+	if (r->path.len < 0)
+		return ZMARSHALLINGERROR;
+	return wtr_quota_forbidden((const char *)r->path.data, (uint32_t)r->path.len)
+		   ? ZBADARGUMENTS
+		   : ZOK;
+}
+
 enum zk_code wtr_prep_create(struct wtr_prep *p, int32_t op, const struct zk_create_ttl_request *r)
 {
 	struct wtr_change look, parent_look, *c, *parent;

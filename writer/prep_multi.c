@@ -121,6 +121,24 @@ static int64_t count_members(const struct wtr_prep *p, const uint8_t *body, uint
 	return got < 0 || reply > p->reply_max ? -EBADMSG : count;
 }
 
+enum zk_code wtr_prep_screen_multi(const struct wtr_prep *p, const uint8_t *body, uint32_t len)
+{
+	struct jute_in in = jute_in_of(body, len);
+	struct zk_multi_op op;
+
+	if (count_members(p, body, len) < 0)
+		return ZMARSHALLINGERROR;
+	while (next_member(&in, &op) == 1) {
+		enum zk_code code = ZOK;
+
+		if (op.type != ZK_OP_DELETE && op.type != ZK_OP_SET_DATA && op.type != ZK_OP_CHECK)
+			code = wtr_prep_screen_create(p, op.type, &op.create);
+		if (code)
+			return code;
+	}
+	return ZOK;
+}
+
 enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t len)
 {
 	int64_t count = count_members(p, body, len);

@@ -133,6 +133,7 @@ static int txn(void *self, int64_t zxid, const uint8_t *entry, uint32_t len)
 		wtr_buf_put(&r->tail, entry, len);
 		return 0;
 	}
+	r->apply.imported = r->imported || zxid <= r->fuzzy_zxid;
 	err = wtr_apply(&r->apply, entry, len);
 	if (err == -EBADMSG)
 		r->misfit = zxid;
@@ -174,7 +175,7 @@ static int read_all(struct wtr_recovery *r)
 }
 
 int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, uint64_t commit_size,
-		int64_t limit)
+		int64_t limit, int64_t fuzzy_zxid)
 {
 	int err;
 
@@ -183,6 +184,7 @@ int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, u
 	r->conf = conf;
 	r->gen = gen;
 	r->limit = limit;
+	r->fuzzy_zxid = fuzzy_zxid;
 	r->commit_size = commit_size;
 	r->apply.digests = conf->digest_enabled;
 	err = sto_dir_make(conf->data_dir, r->snap_dir, sizeof(r->snap_dir));
@@ -214,7 +216,7 @@ int wtr_recover_private(struct wtr_recovery *r, bool zookeepers)
 	r->misfit = -1;
 	r->limit = INT64_MAX;
 	r->apply.digests = true;
-	r->apply.imported = zookeepers;
+	r->apply.imported = r->imported = zookeepers;
 	if (zookeepers)
 		return sto_import(&sto_fs_readonly, r->snap_dir, r->log_dir, &sink, &r->found);
 	return sto_recover(&sto_fs_readonly, r->snap_dir, r->log_dir, false, &sink, &r->found);

@@ -305,7 +305,11 @@ static void write_request(struct wtr_core *c, uint16_t worker, const struct msg_
 		return;
 	}
 	if (c->service == WTR_LEARNS) {
-		wtr_learner_request(c, conn, up, body);
+		code = wtr_prep_screen(&c->prep, up->op, body, up->len);
+		if (code)
+			wtr_answer(c, DOWN_REFUSED, worker, up, code);
+		else
+			wtr_learner_request(c, conn, up, body);
 		return;
 	}
 	if (up->op == ZK_OP_CLOSE_SESSION && !s->closing) {

@@ -39,6 +39,8 @@ static void ended(struct wtr_loop *l)
 		atomic_fetch_add_explicit(&stats->snapshots, 1, memory_order_relaxed);
 		wtr_log_roll(&l->log);
 		wtr_helper_purge(&l->helper);
+		if (l->ensemble)
+			wtr_ensemble_snapshot(l->ensemble);
 		if (l->rebuild == WTR_REBUILD_SNAPSHOT)
 			l->rebuild = WTR_REBUILD_READY;
 		return;
@@ -75,12 +77,13 @@ void wtr_snap_policy(struct wtr_loop *l)
 		return;
 	}
 	if ((l->core.changes < l->snap_changes && l->core.txn_bytes < l->snap_bytes &&
-	     l->rebuild != WTR_REBUILD_WANTED) ||
+	     l->rebuild != WTR_REBUILD_WANTED && !l->snap_now) ||
 	    l->turn_ms < l->snap_retry_ms)
 		return;
 	if (l->rebuild == WTR_REBUILD_WANTED)
 		l->rebuild = WTR_REBUILD_SNAPSHOT;
 	wtr_snap_schedule(l);
+	l->snap_now = false;
 	l->snap_asked = atomic_load(&l->board->snap_wanted) + 1;
 	atomic_store(&l->board->snap_wanted, l->snap_asked);
 	shm_wake_supervisor(l->heritage);

@@ -539,6 +539,7 @@ void sim_node_boot(struct sim_node *n)
 	struct zab_start start = {.accepted_epoch = n->disk.accepted_epoch,
 				  .current_epoch = n->disk.current_epoch,
 				  .committed_zxid = n->disk.snap[0].zxid,
+				  .state_zxid = n->disk.snap[0].zxid,
 				  .history = &history,
 				  .must_sync = n->disk.must_sync};
 	struct zab_options options = {.sid = n->id + 1,

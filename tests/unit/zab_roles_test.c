@@ -311,6 +311,23 @@ TEST_F(zab_leader, a_sync_waits_for_what_was_proposed, struct fx, up, down)
 	}
 }
 
+TEST_F(zab_leader, a_sync_is_answered_before_what_was_proposed_after_it, struct fx, up, down)
+{
+	lead(f);
+	at_zxid(f, ZAB_SUBMIT, Z(2, 1));
+	at_zxid(f, ZAB_SUBMIT, Z(2, 2));
+	EXPECT_I(at_peer(f, ZAB_SYNC_ASKED, 0), ==, 0);
+	EXPECT_I(at_peer(f, ZAB_SYNC_ASKED, 0), ==, 0);
+	at_zxid(f, ZAB_SUBMIT, Z(2, 3));
+	at_zxid(f, ZAB_DURABLE, Z(2, 3));
+	EXPECT_I(packet(f, 0, QUORUM_ACK, Z(2, 3)), ==, 0);
+	EXPECT_STR(sent(f, 0), "0 range COMMIT 200000001-200000002");
+	EXPECT_STR(sent(f, 1), "0 SYNC 0");
+	EXPECT_STR(sent(f, 2), "0 SYNC 0");
+	EXPECT_STR(sent(f, 3), "0 range COMMIT 200000003-200000003");
+	EXPECT_U(f->out.n_send, ==, 4);
+}
+
 TEST_F(zab_leader, steps_down_when_its_quorum_is_out_of_touch, struct fx, up, down)
 {
 	lead(f);

@@ -1,0 +1,95 @@
+/*
+ * ensemble.h - a member of an ensemble: where ZAB's outputs meet the disk and the other servers
+ *
+ * Carries out what zab_step() says, in its order (zab.h), and feeds back what happened: packets of
+ * peers, results of elections, what became durable. Decides nothing that quorum/ or the core
+ * decide. Standalone servers have none of this.
+ *
+ * Service. The loop enters it when all that was committed before is applied and told
+ * (wtr_ensemble_enters); then workers send again what is unanswered. While a leader is looked for
+ * workers go on serving what is published, until serve_until_ms: syncLimit ticks after the last
+ * packet of the leader, the staleness that ZooKeeper itself allows. Requests that were forwarded
+ * to a leader whose epoch goes on, by a connection that is gone, may have been proposed or not:
+ * those clients are disconnected (DOWN_EPOCH with err), all others never notice.
+ *
+ * A state that replaces ours (SNAP) can't be applied to this tree: when it is installed the process
+ * ends, and its successor builds a new generation from it. Clients are disconnected before, for the
+ * events between are not known (V3).
+ *
+ * Runs in: writer, deciding thread. Files are written in place of the caller: epochs, cuts and
+ * installs are rare and short. Death: at any instruction; storage/member.h.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "peers/elector.h"
+#include "peers/links.h"
+#include "storage/member.h"
+#include "writer/core.h"
+#include "writer/helper.h"
+#include "writer/log_thread.h"
+#include "writer/recovery.h"
+
+enum { WTR_INBOX_BYTES = 256 << 20 };
+
+struct wtr_ensemble {
+	struct wtr_core *core;
+	struct wtr_log *log;
+	struct wtr_helper *helper;
+	const struct shm_heritage *heritage;
+	const struct sto_fs *fs;
+	const char *snap_dir, *log_dir;
+	struct sto_log_options log_options;
+	struct peer_elector *elector;
+	struct peer_links *links;
+	struct quorum_config *committed, *last_seen; /* last_seen: NULL, or newer */
+	struct zab_history history;                  /* for ZAB_START */
+	struct zab_start start;
+	struct sto_log *kept; /* the log in place, while a staged one is written */
+
+	bool look_due;  /* an election is to begin as soon as the log is drained */
+	bool state_due; /* a learner waits for a snapshot of what is published */
+	bool enters;    /* to come into service when enters_zxid is applied */
+	bool ready_due; /* ZAB_READY is to be told */
+	bool installed; /* the process has to end */
+	bool delivered; /* the last step's packet is ours to deal with */
+	int64_t enters_zxid;
+	uint64_t zab_deadline_ms, served_ms, role_since_ms;
+	struct jute_buf incoming; /* entry of the packet that is stepped */
+
+	/* Packets of learners for which the core has no room yet, in order. */
+	struct wtr_buf inbox;
+	size_t inbox_done;
+
+	bool parked; /* `event` could not be taken: ZAB's window, or a batch, is full */
+	struct peer_link_event event;
+};
+
+/*
+ * Epochs and history of the member that recovery found, before the generation is published: also
+ * writes the membership into /zookeeper/config. 0 or -errno, after a line in the log.
+ */
+int wtr_ensemble_recover(struct wtr_ensemble *e, struct wtr_recovery *r,
+			 const struct sto_member *member, int64_t settled_zxid);
+
+/* Open both ports and begin to look for a leader. 0 or -errno, after a line in the log. */
+int wtr_ensemble_start(struct wtr_ensemble *e, int epoll);
+void wtr_ensemble_stop(struct wtr_ensemble *e);
+
+/* Everything that came from others and by time. True: something was done. */
+bool wtr_ensemble_turn(struct wtr_ensemble *e);
+
+/* Put what the core forwards on its way, and all that was queued. */
+void wtr_ensemble_flush(struct wtr_ensemble *e);
+
+/* Is it time to come into service, as what? */
+enum wtr_service wtr_ensemble_enters(const struct wtr_ensemble *e);
+/* It is done. */
+void wtr_ensemble_entered(struct wtr_ensemble *e);
+
+/* A snapshot was written. */
+void wtr_ensemble_snapshot(struct wtr_ensemble *e);
+
+uint64_t wtr_ensemble_deadline_ms(const struct wtr_ensemble *e);
