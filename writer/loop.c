@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/wake.h"
+#include "writer/ahead.h"
 #include "writer/snap_policy.h"
 
 enum {
@@ -224,6 +225,23 @@ static void watch_worker(struct wtr_loop *l, unsigned i)
 	wtr_sessions_worker(&l->core.sessions, i, away);
 }
 
+/* What the next records of this worker name is fetched while the first of them is prepared. */
+static void look_ahead(struct wtr_loop *l, struct wtr_worker *w)
+{
+	struct wtr_ahead ahead = {.n = 0};
+	uint8_t record[WTR_AHEAD_BYTES];
+	uint64_t at = 0;
+	uint32_t len;
+
+	for (int i = 0; i < WTR_AHEAD; i++) {
+		len = shm_ring_glance(&w->ring, &at, record, sizeof(record));
+		if (!len)
+			break;
+		wtr_ahead_request(&l->core, &ahead, record, len);
+	}
+	wtr_ahead_fetch(&l->core, &ahead);
+}
+
 /* True: something was taken. */
 static bool take_from(struct wtr_loop *l, unsigned i)
 {
@@ -231,8 +249,11 @@ static bool take_from(struct wtr_loop *l, unsigned i)
 	bool taken = false;
 
 	for (int n = 0; n < TAKE_MAX && !w->broken && wtr_core_ready(&l->core); n++) {
-		int64_t len = shm_ring_pop(&w->ring, l->record, l->record_cap);
+		int64_t len;
 
+		if (n % WTR_AHEAD == 0)
+			look_ahead(l, w);
+		len = shm_ring_pop(&w->ring, l->record, l->record_cap);
 		if (!len)
 			break;
 		taken = true;

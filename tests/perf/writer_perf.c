@@ -17,7 +17,7 @@
 #include "shm/commit.h"
 #include "shm/region.h"
 #include "shm/ring.h"
-
+#include "writer/ahead.h"
 #include "writer/core.h"
 
 enum { CONNS = 128, VALUE = 100, RECORD_MAX = 1 << 20, UP_BYTES = 4 << 20, DOWN_BYTES = 16 << 20 };
@@ -183,11 +183,22 @@ static void make(struct waiting *w, uint64_t nodes)
 	}
 }
 
+static void look_ahead(const struct waiting *w, uint32_t i)
+{
+	struct wtr_ahead ahead = {.n = 0};
+
+	for (uint32_t end = i + WTR_AHEAD; i < w->n && i < end; i++)
+		wtr_ahead_request(&core, &ahead, w->record + w->at[i], (uint32_t)w->len[i]);
+	wtr_ahead_fetch(&core, &ahead);
+}
+
 static void take(const struct waiting *w)
 {
 	static uint8_t record[1024];
 
 	for (uint32_t i = 0; i < w->n; i++) {
+		if (i % WTR_AHEAD == 0)
+			look_ahead(w, i);
 		memcpy(record, w->record + w->at[i], w->len[i]);
 		CHECK(!wtr_core_request(&core, 0, record, (uint32_t)w->len[i]));
 	}
