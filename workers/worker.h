@@ -58,6 +58,7 @@ struct worker {
 	struct shm_commit_rx rx;
 	struct shm_ring_tx up;
 	bool pushed, ring_full;      /* in this turn */
+	uint32_t unpublished;        /* records pushed that the writer can't see yet */
 	bool resend;                 /* a new writer has come: attach and send again */
 	const struct shm_tree *tree; /* the generation in use */
 	uint32_t gen, mapped[2];     /* generations mapped, by window */

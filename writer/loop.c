@@ -138,25 +138,21 @@ static void count_commit(struct wtr_loop *l)
 	l->at_log = NULL;
 }
 
-/* True: something was done. */
+/* A piece of what is committed, so that workers have answers to send, and the disk the next batch,
+ * while the rest is applied. True: something was done. */
 static bool apply(struct wtr_loop *l)
 {
 	int64_t durable = wtr_log_durable(&l->log);
-	bool more = true, done = false;
 
-	if (durable > l->core.zab.durable_zxid)
+	if (durable > l->core.zab.durable_zxid) {
+		count_commit(l);
 		wtr_core_durable(&l->core, durable);
-	if (l->core.applied_zxid == l->core.zab.commit_zxid)
-		return false;
-	while (more) {
-		if (!tell(l))
-			return done;
-		more = wtr_core_apply(&l->core);
-		done = true;
 	}
+	if (l->core.applied_zxid == l->core.zab.commit_zxid || !tell(l))
+		return false;
+	wtr_core_apply(&l->core);
 	tell(l);
-	count_commit(l);
-	return done;
+	return true;
 }
 
 /* The predecessor's tail, then the new epoch. True: something was done. */
@@ -406,7 +402,8 @@ static bool has_work(const struct wtr_loop *l)
 		return true;
 	if (l->core.out.len) /* the commit ring is full: nothing moves before it does */
 		return false;
-	if (wtr_log_durable(&l->log) > l->core.zab.durable_zxid)
+	if (wtr_log_durable(&l->log) > l->core.zab.durable_zxid ||
+	    l->core.applied_zxid != l->core.zab.commit_zxid)
 		return true;
 	if (!wtr_log_busy(&l->log) && l->core.fill && l->core.fill->n)
 		return true;
@@ -471,7 +468,8 @@ static int open_epoll(struct wtr_loop *l)
 static void finish(struct wtr_loop *l)
 {
 	wtr_log_stop(&l->log);
-	apply(l);
+	while (apply(l))
+		;
 }
 
 /*
