@@ -294,6 +294,7 @@ void wrk_turn_end(struct worker *w)
 	wrk_conn_sweep(w);
 	if (w->pushed)
 		shm_ring_publish(&w->up);
+	w->unpublished = 0;
 	put_counters(w);
 	if (w->pushed)
 		shm_wake_writer(w->h);

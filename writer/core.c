@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "writer/ahead.h"
 #include "writer/answers.h"
 #include "writer/flight.h"
 #include "writer/learn.h"
@@ -197,6 +198,8 @@ bool wtr_core_apply(struct wtr_core *c)
 
 		if (c->out.len > WTR_OUT_BYTES)
 			return true;
+		if (b->n_applied % WTR_AHEAD == 0)
+			wtr_ahead_apply(c, b);
 		memcpy(&len, b->bytes + b->applied_len, sizeof(len));
 		CHECK(apply_and_tell(c, b->bytes + b->applied_len + sizeof(len), len,
 				     b->origin[b->n_applied]) == 0);

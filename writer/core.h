@@ -59,7 +59,7 @@ enum {
 	WTR_BATCHES = 4,
 	WTR_BATCH_BYTES = 1 << 20,
 	WTR_BATCH_TXNS = 8192,
-	WTR_OUT_BYTES = 1 << 20, /* apply pauses when `out` is longer */
+	WTR_OUT_BYTES = 1 << 16, /* apply pauses when `out` is longer */
 	WTR_LATER_MAX = 1 << 16, /* syncs, most of all, that wait for what was submitted before */
 };
 #endif

@@ -154,7 +154,7 @@ static int import(struct wtr_recovery *r, const struct sto_sink *sink)
 	if (err)
 		return err;
 	err = wtr_snapshot_write(r->tree, shm_tree_zxid(r->tree), &sto_fs_posix, r->snap_dir, NULL,
-				 NULL);
+				 NULL, NULL);
 	if (!err)
 		LOG_I("import zxid=0x%llx nodes=%lld: ZooKeeper's files are read, and left alone",
 		      (unsigned long long)shm_tree_zxid(r->tree),
