@@ -152,6 +152,8 @@ static bool apply(struct wtr_loop *l)
 		count_commit(l);
 		wtr_core_durable(&l->core, durable);
 	}
+	if (l->ensemble && l->ensemble->installed)
+		return false; /* what is committed now is not of this tree */
 	if (l->core.applied_zxid >= l->core.zab.commit_zxid || !tell(l))
 		return false;
 	wtr_core_apply(&l->core);
@@ -613,6 +615,8 @@ int wtr_loop_run(struct wtr_loop *l)
 			continue;
 		}
 		busy = apply(l) || busy;
+		if (!goes_on(l))
+			break;
 		if (l->ensemble)
 			enter_service(l);
 		busy = take(l) || busy;
