@@ -196,19 +196,20 @@ static void trace(const struct peer_elector *e, const struct fle_event *event,
 	e->opt.trace(e->opt.arg, line, received);
 }
 
-/* False: there is no memory for it. One after the other: a second one waits at its connection. */
-static bool hear_config(struct peer_elector *e, const struct quorum_config *c)
+/*
+ * The first one is kept for the caller. Nothing else is taken of who told it, and nothing needs to
+ * be: with the configuration all connections are made anew, and who connects is told our vote.
+ */
+static void hear_config(struct peer_elector *e, const struct quorum_config *c)
 {
 	if (e->heard)
-		return true;
+		return;
 	e->heard = malloc(sizeof(*e->heard));
 	if (e->heard)
 		*e->heard = *c;
-	return e->heard != NULL;
 }
 
-/* False: a configuration is to be taken first. */
-static bool step(struct peer_elector *e, struct fle_event event, const struct jute_buf *received)
+static void step(struct peer_elector *e, struct fle_event event, const struct jute_buf *received)
 {
 	struct fle_out out;
 
@@ -217,13 +218,12 @@ static bool step(struct peer_elector *e, struct fle_event event, const struct ju
 	trace(e, &event, &out, received);
 	e->deadline_ms = out.deadline_ms;
 	if (out.config)
-		return !hear_config(e, out.config);
+		hear_config(e, out.config);
 	deliver(e, &out);
-	if (out.decided) {
-		e->decided = true;
-		tell_decided(e);
-	}
-	return true;
+	if (!out.decided)
+		return;
+	e->decided = true;
+	tell_decided(e);
 }
 
 void elect_opened(struct elect_conn *c, struct elect_peer *p)
@@ -236,6 +236,7 @@ void elect_opened(struct elect_conn *c, struct elect_peer *p)
 	c->deadline_ms = UINT64_MAX;
 	c->peer = p;
 	elect_conn_watch(c, EPOLLIN);
+	elect_conn_set_options(c->fd, e->opt.hello_ms);
 	elect_dial_stop(p);
 	if (p->conn) {
 		p->conn->peer = NULL; /* it did not break: nothing comes of it */
@@ -249,21 +250,20 @@ void elect_opened(struct elect_conn *c, struct elect_peer *p)
 		elect_flush(p);
 }
 
-bool elect_heard(struct elect_conn *c, struct jute_buf body)
+void elect_heard(struct elect_conn *c, struct jute_buf body)
 {
 	struct elect_peer *p = c->peer;
 	struct fle_notification n;
 	struct fle_event event = {.type = FLE_RECEIVE, .receive = {p->sid, &n}};
 
 	if (fle_notification_decode(body, &n))
-		return true;
+		return; /* Apache's servers skip it, too */
 	p->heard_ms = c->e->now_ms;
 	p->backoff_ms = ELECT_REDIAL_MS;
 	if (p->told)
 		LOG_I("election: server %" PRId64 " is heard again", p->sid);
 	p->told = false;
-	c->paused = !step(c->e, event, &body);
-	return !c->paused;
+	step(c->e, event, &body);
 }
 
 /* --- the whole ------------------------------------------------------------------------------- */
@@ -423,16 +423,10 @@ const struct quorum_config *peer_elector_heard_config(const struct peer_elector 
 
 static void expire(struct elect_conn *c)
 {
-	switch (c->state) {
-	case ELECT_DIALLING:
+	if (c->state == ELECT_DIALLING)
 		elect_dial_ready(c, ETIMEDOUT);
-		break;
-	case ELECT_GREETING:
+	else
 		elect_conn_close(c, "it does not say who it is");
-		break;
-	default:
-		elect_conn_close(c, "it takes nothing");
-	}
 }
 
 void peer_elector_tick(struct peer_elector *e, uint64_t now_ms)

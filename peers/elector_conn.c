@@ -18,10 +18,11 @@ enum { KEEP_IDLE_S = 15, KEEP_BETWEEN_S = 5, KEEP_PROBES = 3 };
 static void conn_ready(struct peer_source *source, uint32_t events);
 
 /*
- * A peer whose machine is gone is found out by TCP: by probes, and by what is not acknowledged.
- * What of this fails is not worth a connection.
+ * A peer whose machine is gone, or that takes nothing, is found out by TCP: by probes, and by what
+ * is not acknowledged in time. What of this fails is not worth a connection. Not while dialling,
+ * for it would bound that, too.
  */
-static void set_options(int fd, uint32_t unacked_ms)
+void elect_conn_set_options(int fd, uint32_t unacked_ms)
 {
 	const int on = 1, idle = KEEP_IDLE_S, between = KEEP_BETWEEN_S, probes = KEEP_PROBES;
 
@@ -46,7 +47,8 @@ struct elect_conn *elect_conn_new(struct peer_elector *e, int fd, enum elect_sta
 		close(fd);
 		return NULL;
 	}
-	set_options(fd, e->opt.hello_ms);
+	if (state != ELECT_DIALLING)
+		elect_conn_set_options(fd, e->opt.hello_ms);
 	*c = (struct elect_conn){
 	    .source.ready = conn_ready,
 	    .e = e,
@@ -136,12 +138,10 @@ static void send_rest(struct elect_conn *c)
 	if (n <= 0)
 		return;
 	c->out_sent += (size_t)n;
-	c->deadline_ms = c->e->now_ms + c->e->opt.hello_ms;
 	if (c->out_sent < c->out_size)
 		return;
 	free(c->out);
 	c->out = NULL;
-	c->deadline_ms = UINT64_MAX;
 	elect_conn_watch(c, c->watched & ~(uint32_t)EPOLLOUT);
 	elect_flush(c->peer);
 }
@@ -167,7 +167,6 @@ void elect_conn_send(struct elect_conn *c, const void *bytes, size_t size)
 		return;
 	}
 	memcpy(c->out, (const uint8_t *)bytes + n, c->out_size);
-	c->deadline_ms = c->e->now_ms + c->e->opt.hello_ms;
 	elect_conn_watch(c, c->watched | EPOLLOUT);
 }
 
@@ -245,7 +244,7 @@ static void parse(struct elect_conn *c)
 	size_t at = 0, need;
 	int64_t size = 1;
 
-	while (c->state != ELECT_DEAD && !c->paused && size > 0) {
+	while (c->state != ELECT_DEAD && size > 0) {
 		const uint8_t *next = c->in + at;
 		size_t left = c->in_have - at;
 
@@ -255,8 +254,8 @@ static void parse(struct elect_conn *c)
 				greet(c, &hello);
 		} else {
 			size = fle_frame_decode(next, left, &body, &need);
-			if (size > 0 && !elect_heard(c, body))
-				break;
+			if (size > 0)
+				elect_heard(c, body);
 		}
 		at += size > 0 ? (size_t)size : 0;
 	}
@@ -266,8 +265,6 @@ static void parse(struct elect_conn *c)
 		return;
 	c->in_have -= at;
 	memmove(c->in, c->in + at, c->in_have);
-	if (c->paused)
-		elect_conn_watch(c, c->watched & ~(uint32_t)EPOLLIN);
 }
 
 /* Memory for bytes that came, not for those announced: twice as much once it is full. */
@@ -330,10 +327,6 @@ static void conn_ready(struct peer_source *source, uint32_t events)
 	}
 	if (c->out && events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
 		send_rest(c);
-	if (c->state == ELECT_DEAD || !(events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
-		return;
-	if (c->paused) /* reported although it is not asked for: an error, or the end */
-		elect_conn_close(c, NULL);
-	else
+	if (c->state != ELECT_DEAD && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
 		receive(c);
 }

@@ -42,10 +42,9 @@ struct elect_conn {
 	enum elect_state state;
 	int fd;
 	bool accepted;
-	bool paused;      /* it told a configuration that the caller has to take first */
 	uint32_t watched; /* events of epoll */
 	struct elect_peer *peer;
-	uint64_t deadline_ms; /* of the dial, the hello, or what is to be sent; UINT64_MAX: none */
+	uint64_t deadline_ms; /* of the dial, or of the hello; UINT64_MAX: none */
 	struct peer_address address;
 	uint8_t *in; /* received, not parsed yet */
 	size_t in_cap, in_have;
@@ -175,8 +174,8 @@ struct elect_peer *elect_peer_find(const struct peer_elector *e, int64_t sid);
 struct elect_peer *elect_peer_get(struct peer_elector *e, int64_t sid);
 /* A connection to `p` stands: it replaces an older one, and is told our vote. */
 void elect_opened(struct elect_conn *c, struct elect_peer *p);
-/* A notification; false: it has to be given again, once the caller took a configuration. */
-bool elect_heard(struct elect_conn *c, struct jute_buf body);
+/* A notification. */
+void elect_heard(struct elect_conn *c, struct jute_buf body);
 /* Send what waits for the peer, or dial. */
 void elect_flush(struct elect_peer *p);
 /* Something is wrong with a peer, or with a connection of nobody: for the log, if it is new. */
@@ -188,6 +187,7 @@ void elect_tell_unknown(struct peer_elector *e, const struct peer_address *from,
 /* Takes fd over. NULL: no memory, and fd is closed. */
 struct elect_conn *elect_conn_new(struct peer_elector *e, int fd, enum elect_state state,
 				  const struct peer_address *address);
+void elect_conn_set_options(int fd, uint32_t unacked_ms);
 /* why: NULL when nothing is wrong. */
 void elect_conn_close(struct elect_conn *c, const char *why);
 /* A whole frame; nothing is underway. What fails closes it. */

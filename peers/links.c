@@ -38,6 +38,21 @@ void link_watch(struct peer_link *p)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
+void link_forget_in(struct peer_link *p)
+{
+	struct peer_links *l = p->links;
+
+	if (l->told == link_index(p)) {
+		l->told_in = p->in;
+		l->told = -1;
+	} else {
+		free(p->in);
+	}
+	p->in = NULL;
+	p->in_cap = p->in_start = p->in_end = 0;
+	p->in_filled = false;
+}
+
 static void link_free(struct peer_link *p)
 {
 	struct peer_links *l = p->links;
@@ -47,7 +62,7 @@ static void link_free(struct peer_link *p)
 	p->state = LINK_GONE;
 	link_watch(p);
 	close(p->fd);
-	free(p->in);
+	link_forget_in(p);
 	peer_queue_clear(&p->out, &l->pool);
 	peer_set_remove(&l->todo, link_index(p));
 	*p = (struct peer_link){.source = p->source, .links = l, .fd = -1};
@@ -109,10 +124,14 @@ int32_t link_open(struct peer_links *l, int32_t peer, int fd, const struct peer_
 
 /* --- receiving ------------------------------------------------------------------------------- */
 
-/* There is room behind in_end, for bytes that came rather than for those announced. */
+/*
+ * There is room behind in_end, for bytes that came rather than for those announced: twice as many,
+ * when the peer filled all there was.
+ */
 static bool make_room(struct peer_link *p)
 {
 	size_t cap = p->in_cap ? p->in_cap : LINK_IN_FIRST;
+	size_t most = p->in_need > LINK_IN_USUAL ? p->in_need : LINK_IN_USUAL;
 	uint8_t *in;
 
 	if (p->in_start) {
@@ -120,12 +139,9 @@ static bool make_room(struct peer_link *p)
 		p->in_end -= p->in_start;
 		p->in_start = 0;
 	}
-	if (p->in_cap && p->in_end == p->in_cap) {
-		size_t most = p->in_need > LINK_IN_USUAL ? p->in_need : LINK_IN_USUAL;
-
+	if (p->in_filled && p->in_cap < most)
 		cap = 2 * p->in_cap < most ? 2 * p->in_cap : most;
-		CHECK(cap > p->in_cap);
-	}
+	CHECK(p->in_end < cap); /* a packet that fills it all is whole, and was taken */
 	if (cap == p->in_cap)
 		return true;
 	in = realloc(p->in, cap);
@@ -134,19 +150,6 @@ static bool make_room(struct peer_link *p)
 	p->in = in;
 	p->in_cap = cap;
 	return true;
-}
-
-/* The peer filled the buffer: it may have more for a wider one. */
-static void widen(struct peer_link *p)
-{
-	if (p->in_start || p->in_end != p->in_cap || p->in_cap >= LINK_IN_USUAL)
-		return;
-	free(p->in);
-	p->in_cap *= 2;
-	p->in_end = 0;
-	p->in = malloc(p->in_cap);
-	if (!p->in)
-		p->in_cap = 0;
 }
 
 static void receive(struct peer_link *p)
@@ -168,6 +171,7 @@ static void receive(struct peer_link *p)
 	if (p->state != LINK_OPEN)
 		return; /* nobody wants it */
 	p->in_end += (size_t)n;
+	p->in_filled = p->in_end == p->in_cap;
 	if (p->in_end - p->in_start >= p->in_need)
 		peer_set_add(&p->links->todo, link_index(p));
 }
@@ -219,14 +223,10 @@ static void taken(struct peer_link *p)
 	if (p->in_start == p->in_end) {
 		p->in_start = 0;
 		p->in_need = QUORUM_PACKET_MIN;
-		widen(p);
 		p->in_end = 0;
 	}
-	if (!p->in_end && p->in_cap > LINK_IN_USUAL) {
-		free(p->in);
-		p->in = NULL;
-		p->in_cap = 0;
-	}
+	if (!p->in_end && p->in_cap > LINK_IN_USUAL)
+		link_forget_in(p);
 	p->paused = false;
 	link_watch(p);
 }
@@ -246,6 +246,7 @@ static bool tell(struct peer_link *p, struct peer_link_event *e)
 		return true;
 	}
 	if (!p->held && !p->receiver && take_packet(p, &e->packet)) {
+		p->links->told = link_index(p);
 		e->type = PEER_LINK_PACKET;
 		return true;
 	}
@@ -266,6 +267,9 @@ bool peer_links_next(struct peer_links *l, struct peer_link_event *event)
 {
 	int32_t i;
 
+	free(l->told_in);
+	l->told_in = NULL;
+	l->told = -1;
 	while ((i = peer_set_next(&l->todo, l->next)) >= 0 ||
 	       (i = peer_set_next(&l->todo, 0)) >= 0) {
 		event->peer = i;
@@ -307,6 +311,7 @@ void peer_links_receive_state(struct peer_links *l, int64_t zxid)
 			     &(struct peer_received){p->in, p->in_cap, p->in_start, p->in_end});
 	p->in = NULL;
 	p->in_cap = p->in_start = p->in_end = 0;
+	p->in_filled = false;
 	if (!p->receiver)
 		link_break(p, "no thread to receive a state");
 	link_watch(p);
@@ -338,6 +343,7 @@ static void receiver_ended(struct peer_link *p)
 		p->in_cap = got.in_cap;
 		p->in_start = got.in_start;
 		p->in_end = got.in_end;
+		p->in_filled = got.in_end == got.in_cap;
 		p->in_need = QUORUM_PACKET_MIN;
 		p->staged = true;
 		peer_set_add(&p->links->todo, link_index(p));
@@ -387,6 +393,7 @@ struct peer_links *peer_links_new(const struct peer_links_options *options)
 	if (!l)
 		return NULL;
 	l->opt = *options;
+	l->told = -1;
 	l->bell = (struct link_slot){.source.ready = bell_rung, .links = l};
 	for (int32_t i = 0; i < PEER_LINKS_MAX; i++)
 		l->link[i] = (struct peer_link){.source.ready = ready, .links = l, .fd = -1};
@@ -445,6 +452,7 @@ void peer_links_free(struct peer_links *l)
 		return;
 	peer_links_reset(l);
 	peer_pool_clear(&l->pool);
+	free(l->told_in);
 	epoll_ctl(l->opt.epoll, EPOLL_CTL_DEL, l->bell_fd, NULL);
 	close(l->bell_fd);
 	free(l);

@@ -75,15 +75,15 @@ void peer_links_dial(struct peer_links *l, const struct quorum_config *c,
 
 /*
  * Close all connections and the listening sockets, forget what was put and received. Threads are
- * told to end, and are waited for: some milliseconds, or one sync of at most 32 MiB. Nothing that
- * was being staged stays. Nobody is told LOST.
+ * told to end, and are waited for: some milliseconds, or one sync of at most 32 MiB. A state that
+ * was not whole is no longer staged. Nobody is told LOST.
  */
 void peer_links_reset(struct peer_links *l);
 
 enum peer_link_event_type {
 	PEER_LINK_CONNECTED,
 	PEER_LINK_LOST,   /* nothing more comes of it; why: static text, logged already */
-	PEER_LINK_PACKET, /* packet: views, valid until next, receive_state, close or reset */
+	PEER_LINK_PACKET, /* packet: views, valid until the next call of next or receive_state */
 	PEER_LINK_STATE,  /* the state that peer_links_receive_state() asked for is staged, durable,
 			     its parents and children not compared */
 };

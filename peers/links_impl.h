@@ -49,6 +49,7 @@ struct peer_link {
 	bool held;        /* by the caller */
 	bool paused;      /* nobody takes what was received */
 	bool blocked;     /* the socket takes nothing more */
+	bool in_filled;   /* by the last recv(): there may be more */
 	bool staged;      /* STATE is to be told */
 	const char *why;
 	struct peer_queue out;
@@ -124,6 +125,8 @@ struct peer_links {
 	int bell_fd;
 	struct peer_bulk bulk; /* of all jobs */
 	uint64_t now_ms;
+	int32_t told;          /* whose packet the caller looks at; -1: none */
+	uint8_t *told_in;      /* the buffer that it is in, if that peer is gone meanwhile */
 	int32_t next, end;     /* next: whose turn it is; end: no peer at or above */
 	struct peer_set todo;  /* who may have something to tell */
 	struct peer_set dirty; /* for whom something was put in this turn */
@@ -168,6 +171,9 @@ void link_break(struct peer_link *p, const char *why);
 
 /* .. and nobody is to hear of it. */
 void link_drop(struct peer_link *p);
+
+/* What was received is of no use any more, but to the caller until the next peer_links_next(). */
+void link_forget_in(struct peer_link *p);
 
 /* Ask epoll for what is wanted now. */
 void link_watch(struct peer_link *p);

@@ -114,7 +114,7 @@ void peer_links_close(struct peer_links *l, int32_t peer)
 	if (p->state != LINK_OPEN)
 		return;
 	p->state = LINK_CLOSING;
-	p->in_start = p->in_end = 0;
+	link_forget_in(p);
 	p->paused = p->held = false;
 	if (p->receiver)
 		peer_job_stop(p->receiver);

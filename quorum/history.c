@@ -67,6 +67,20 @@ int64_t zab_history_next(const struct zab_history *h, int64_t zxid)
 	return 0;
 }
 
+uint64_t zab_history_count(const struct zab_history *h, int64_t after, int64_t upto)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < h->n; i++) {
+		int64_t first = h->run[i].first > after ? h->run[i].first : after + 1;
+		int64_t last = h->run[i].last < upto ? h->run[i].last : upto;
+
+		if (first <= last)
+			n += (uint64_t)(last - first) + 1;
+	}
+	return n;
+}
+
 void zab_history_cut(struct zab_history *h, int64_t zxid)
 {
 	CHECK(zab_history_has(h, zxid));

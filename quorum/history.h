@@ -64,6 +64,9 @@ int64_t zab_history_floor(const struct zab_history *h, int64_t zxid);
 /* The zxid after `zxid`, which the history has; 0: there is none. */
 int64_t zab_history_next(const struct zab_history *h, int64_t zxid);
 
+/* How many transactions it has in (after, upto]. */
+uint64_t zab_history_count(const struct zab_history *h, int64_t after, int64_t upto);
+
 /* Forget everything above zxid, which the history has. */
 void zab_history_cut(struct zab_history *h, int64_t zxid);
 

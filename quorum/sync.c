@@ -10,7 +10,8 @@
  *	    nothing was proposed				DIFF, nothing
  *	p is above the leader's last transaction z of p's own
  *	    epoch: the learner has z, and tail that nobody needs	TRUNC z, what follows z
- *	else, or p is -1 (lost its log)				SNAP, what follows it
+ *	else, or p is -1 (lost its log), or it lacks more than
+ *	    diff_max transactions				SNAP, what follows it
  *
  * SNAP is the newest snapshot. It must not be older than p: Apache's learners find what their log
  * has above it again at the next restart (6.4 B2, 6.5.5). If it is, one of what is published now is
@@ -47,6 +48,13 @@ static void put_history(struct zab *z, int32_t peer, int64_t after, int64_t upto
 	s->last = upto;
 }
 
+/* Is it less work to send a state, one that leaves less to send behind it? */
+static bool is_far_behind(const struct zab *z, int64_t p, int64_t upto)
+{
+	return z->opt.diff_max && z->state_zxid > p && z->state_zxid >= z->history.base &&
+	       zab_history_count(&z->history, p, upto) > z->opt.diff_max;
+}
+
 static bool has_state_for(const struct zab *z, int64_t p)
 {
 	if (z->state_zxid < z->history.base)
@@ -59,7 +67,8 @@ static int64_t put_operation(struct zab *z, int32_t peer, int64_t p, int64_t upt
 {
 	int64_t floor = p < 0 ? -1 : zab_history_floor(&z->history, p);
 
-	if ((floor == p && p >= 0) || starts_known_epoch(z, p) || BUG(DIFF_FOR_ALL)) {
+	if (((floor == p && p >= 0) || starts_known_epoch(z, p) || BUG(DIFF_FOR_ALL)) &&
+	    !is_far_behind(z, p, upto)) {
 		/* What it may have beyond `upto` in our own epoch it has durable: that counts as
 		 * acknowledged with NEWLEADER. */
 		if (zab_epoch_of(p) == z->epoch && floor == p)

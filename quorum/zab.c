@@ -292,9 +292,11 @@ static int trim(struct zab *z, int64_t zxid)
 
 static int state(struct zab *z, struct zab_out *out, int64_t zxid)
 {
+	int64_t floor = zab_history_floor(&z->history, zxid);
+
 	/* The start of an epoch names what was published before it, too. */
 	if (zxid < z->state_zxid || zab_epoch_of(zxid) > z->current_epoch ||
-	    zab_history_floor(&z->history, zxid) > z->commit_zxid)
+	    floor > z->commit_zxid || (floor != zxid && zab_counter_of(zxid) != 0))
 		return -EPROTO;
 	z->state_zxid = zxid;
 	if (z->role == ZAB_LEADING)

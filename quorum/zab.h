@@ -164,6 +164,7 @@ struct zab_options {
 	bool observer;
 	bool rejoin_step_down; /* give up once for a voter that has promised a later epoch: 3.4 */
 	uint32_t tick_ms, init_limit, sync_limit; /* limits in ticks */
+	uint32_t diff_max; /* a learner that lacks more transactions gets a state; 0: no bound */
 	/* Both outlive z, and so does each configuration that an event brings. NULL if standalone;
 	 * last_seen may be NULL. */
 	const struct quorum_config *committed, *last_seen;

@@ -112,7 +112,7 @@ void wrk_put_not_serving(struct worker *w, struct wrk_text *t)
 	wrk_text_put(t, "This ZooKeeper instance is not currently serving requests");
 	if (role(w) == SHM_ALONE)
 		return;
-	wrk_text_put(t, "\nMode: %s\nEpoch: %lld\nLogged: 0x%llx\nCommitted: 0x%llx\n", mode(w),
+	wrk_text_put(t, "\nState: %s\nEpoch: %lld\nLogged: 0x%llx\nCommitted: 0x%llx\n", mode(w),
 		     (ll)GET(e->epoch), (unsigned long long)GET(e->logged_zxid),
 		     (unsigned long long)GET(e->committed_zxid));
 	wrk_text_put(t, "Reason: %.*s%s", (int)sizeof(e->why), e->why,

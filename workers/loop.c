@@ -36,7 +36,6 @@ int wrk_init(struct worker *w, const struct shm_heritage *h, unsigned index)
 	    .seat = h->seat[index],
 	    .index = index,
 	    .incarnation = atomic_load(&h->board->reader[index].incarnation),
-	    .epoch = atomic_load(&h->board->writer_epoch),
 	    .epoll = -1,
 	    .spare_fd = -1,
 	    .now_ms = clock_mono_ms(),
@@ -63,6 +62,9 @@ int wrk_init(struct worker *w, const struct shm_heritage *h, unsigned index)
 	clear_seat(w->seat);
 	shm_ring_tx_attach(&w->up, h, index);
 	shm_commit_rx_attach(&w->rx, h, index);
+	/* Behind the attachment: a writer stores its epoch before it tells of it (DOWN_EPOCH). So
+	 * one whose record stands before our place is seen here; another's is met there. */
+	w->epoch = atomic_load(&h->board->writer_epoch);
 	w->s = w->rx.zxid;
 	return 0;
 }
@@ -200,6 +202,8 @@ static void close_all(struct worker *w)
 	struct wrk_conn *c;
 
 	while ((c = wrk_conn_next(w, &place))) {
+		if (c->state != WRK_SETUP && c->state != WRK_OPEN)
+			continue; /* it has asked for nothing yet, or for a word */
 		c->attached = false;
 		wrk_queue_drop(w, c);
 		wrk_conn_close(w, c);
@@ -290,6 +294,7 @@ void wrk_turn_end(struct worker *w)
 	wrk_conn_sweep(w);
 	if (w->pushed)
 		shm_ring_publish(&w->up);
+	w->unpublished = 0;
 	put_counters(w);
 	if (w->pushed)
 		shm_wake_writer(w->h);

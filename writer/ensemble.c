@@ -20,6 +20,7 @@ enum {
 	EVENTS_PER_TURN = 4096,
 	EXIT_STORAGE = 10,
 	QUEUE_MAX = 512 << 20, /* bytes that may wait for one peer */
+	DIFF_MAX = 100 * 1000, /* transactions; a state of a million znodes takes a second */
 	SERVE_STEP_MS = 50,    /* serve_until_ms is not stored more often */
 };
 
@@ -883,6 +884,7 @@ static void start_zab(struct wtr_ensemble *e)
 				      .tick_ms = conf->tick_ms,
 				      .init_limit = conf->init_limit,
 				      .sync_limit = conf->sync_limit,
+				      .diff_max = DIFF_MAX,
 				      .committed = e->committed};
 	struct zab_event start = {.type = ZAB_START, .start = &e->start};
 

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ENTRY_FACTOR = 4 }; /* an entry is at most that many times a frame, and WTR_ENTRY_EXTRA */
+enum {
+	ENTRY_FACTOR = 4,  /* an entry is at most that many times a frame, and WTR_ENTRY_EXTRA */
+	BATCHES_KEPT = 32, /* by a member of an ensemble */
+};
 
 static struct wtr_batch *new_batch(size_t cap)
 {
@@ -101,7 +104,7 @@ static void free_batch(struct wtr_core *c, struct wtr_batch *b)
 /* A batch that is not in flight any more. */
 static void recycle(struct wtr_core *c, struct wtr_batch *b)
 {
-	if (c->n_batches > WTR_BATCHES) {
+	if (c->n_batches > (c->index ? BATCHES_KEPT : WTR_BATCHES)) {
 		free_batch(c, b);
 		return;
 	}
@@ -130,19 +133,27 @@ void wtr_flight_landed(struct wtr_core *c)
 
 /* --- entries that others decided --------------------------------------------------------- */
 
-bool wtr_core_append_ready(const struct wtr_core *c)
+static bool is_full(const struct wtr_batch *b)
 {
-	return c->service != WTR_LEARNS ||
-	       (c->fill && c->fill->len < WTR_BATCH_BYTES && c->fill->n < WTR_BATCH_TXNS);
+	return b && (b->len >= WTR_BATCH_BYTES || b->n >= WTR_BATCH_TXNS);
 }
 
-/* The batch that takes an entry. A leader that syncs us sends all that we lack, and nothing is
- * applied before the end: that takes the memory it takes. */
+/*
+ * Only the log may hold entries back: what frees batches otherwise are COMMITs, which come behind
+ * the entries that wait here.
+ */
+bool wtr_core_append_ready(const struct wtr_core *c)
+{
+	return c->service != WTR_LEARNS || !c->to_log || !is_full(c->fill);
+}
+
+/* The batch that takes an entry. What a leader sends and is not committed yet takes the memory that
+ * it takes: its window, and while it syncs us, all that we lack. */
 static struct wtr_batch *batch_to_fill(struct wtr_core *c)
 {
 	struct wtr_batch *b = c->fill;
 
-	if (b && (b->len >= WTR_BATCH_BYTES || b->n >= WTR_BATCH_TXNS)) {
+	if (is_full(b)) {
 		take_off(c);
 		b = c->fill;
 	}
@@ -161,7 +172,7 @@ void wtr_core_append(struct wtr_core *c, int64_t zxid, const uint8_t *entry, uin
 	CHECK(sizeof(len) + len <= c->batch_cap - b->len);
 	memcpy(b->bytes + b->len, &len, sizeof(len));
 	memcpy(b->bytes + b->len + sizeof(len), entry, len);
-	b->origin[b->n] = (struct wtr_origin){0, MSG_NO_WORKER};
+	b->origin[b->n] = (struct wtr_origin){.worker = MSG_NO_WORKER, .members = 1};
 	wtr_batch_added(c, b, zxid, len);
 	c->changes++;
 }
@@ -178,6 +189,7 @@ void wtr_batch_added(struct wtr_core *c, struct wtr_batch *b, int64_t zxid, uint
 	b->last_zxid = zxid;
 	c->flight_bytes += len;
 	c->flight_txns++;
+	c->flight_members += b->origin[b->n - 1].members;
 	c->txns++;
 	c->txn_bytes += len;
 }
@@ -257,12 +269,14 @@ void wtr_core_tail(struct wtr_core *c, const uint8_t *entries, size_t size)
 /* What was logged and is not applied, counted anew. */
 static void count_flight(struct wtr_core *c)
 {
-	c->flight_bytes = c->flight_txns = 0;
+	c->flight_bytes = c->flight_txns = c->flight_members = 0;
 	for (const struct wtr_batch *b = c->flight; b; b = b->next) {
 		uint32_t n = b->n - b->n_applied;
 
 		c->flight_bytes += b->len - b->applied_len - n * sizeof(uint32_t);
 		c->flight_txns += n;
+		for (uint32_t i = b->n_applied; i < b->n; i++)
+			c->flight_members += b->origin[i].members;
 	}
 }
 

@@ -27,8 +27,8 @@ void wtr_flight_landed(struct wtr_core *c);
 
 /*
  * Entries that others decided: after the step that said so. append: to the log, in order, not
- * unless append_ready (in service that is back-pressure; during a leader's sync there is always
- * room). cut: forget those above zxid. stage: forget all for now; unstage: bring them back.
+ * unless append_ready. cut: forget those above zxid. stage: forget all for now; unstage: bring them
+ * back.
  */
 bool wtr_core_append_ready(const struct wtr_core *c);
 void wtr_core_append(struct wtr_core *c, int64_t zxid, const uint8_t *entry, uint32_t len);

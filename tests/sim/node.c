@@ -548,6 +548,7 @@ void sim_node_boot(struct sim_node *n)
 				      .tick_ms = sim.tick_ms,
 				      .init_limit = 10,
 				      .sync_limit = 5,
+				      .diff_max = sim.diff_max,
 				      .committed = &sim.config};
 
 	n->up = true;

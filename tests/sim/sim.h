@@ -265,6 +265,7 @@ struct sim {
 	bool strict;      /* check claims where they are made, not only what comes of them */
 	unsigned wrong_hint_percent, write_gap_us, fault_gap_ms, sync_us;
 	uint64_t snapshot_every; /* transactions */
+	uint32_t diff_max;
 	struct sim_node node[SIM_NODES_MAX];
 	struct quorum_config config;
 	struct sim_result result;

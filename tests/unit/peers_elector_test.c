@@ -422,16 +422,19 @@ static bool is_connected_to_1(struct elect_fx *f, void *arg)
 	return elect_peer_find(f->e[3], 1)->conn != NULL;
 }
 
+static bool is_lost_to_1(struct elect_fx *f, void *arg)
+{
+	return !is_connected_to_1(f, arg);
+}
+
 TEST_F(peers_elector, names_and_several_addresses_are_tried_one_after_the_other, struct elect_fx,
        elect_up, elect_down)
 {
 	struct peer_elector_options o = defaults(f, 3);
 	uint64_t began = clock_mono_ms();
 	struct elect_peer *p;
-	char one[64];
 
-	snprintf(one, sizeof(one), "server.1=%s:1:%d\n", host(7), PORT);
-	strcpy(f->text, one);
+	snprintf(f->text, sizeof(f->text), "server.1=%s:1:%d\n", host(7), PORT);
 	start(f, 1); /* it does not look, so it calls nobody */
 	/* In the order of hosts: not a name; swallows calls; nobody there; where it is. */
 	snprintf(f->text, sizeof(f->text),
@@ -447,9 +450,8 @@ TEST_F(peers_elector, names_and_several_addresses_are_tried_one_after_the_other,
 	EXPECT_U(p->dial.tried, ==, 4);
 	EXPECT_U(clock_mono_ms() - began, <, 5000);
 	/* The one that answered is the first next time. */
-	stop(f, 1);
-	strcpy(f->text, one);
-	start(f, 1);
+	shutdown(p->conn->fd, SHUT_RDWR);
+	REQUIRE(EXPECT_TRUE(until(f, is_lost_to_1, NULL)));
 	began = clock_mono_ms();
 	REQUIRE(EXPECT_TRUE(until(f, is_connected_to_1, NULL)));
 	EXPECT_U(clock_mono_ms() - began, <, ELECT_ONE_OF_MANY_MS);
@@ -551,6 +553,51 @@ TEST_F(peers_elector, who_calls_with_a_smaller_id_is_called_back_at_once_where_i
 	say_hello(fd, 0, "0.0.0.0:1");
 	EXPECT_TRUE(until(f, is_closed, &fd));
 	EXPECT_U(f->e[3]->n_strangers, ==, 0);
+}
+
+TEST_F(peers_elector, a_connection_that_breaks_while_it_looks_is_made_anew_without_a_timer,
+       struct elect_fx, elect_up, elect_down)
+{
+	struct peer_elector_options o = defaults(f, 3);
+	int listener;
+
+	members(f, 3);
+	listener = take_calls(f, 1);
+	o.fle.wait_min_ms = o.fle.wait_max_ms = 60000;
+	start_with(f, &o);
+	look(f, 3, 0x100000001);
+	EXPECT_I(count_calls(f, listener, 900), >=, 2);
+}
+
+static bool has_said(struct elect_fx *f, void *arg)
+{
+	uint8_t byte;
+
+	(void)f;
+	return recv(*(int *)arg, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+TEST_F(peers_elector, the_newest_connection_of_a_server_is_the_one_that_counts, struct elect_fx,
+       elect_up, elect_down)
+{
+	uint8_t vote[128];
+	size_t size = notification(vote, FLE_LOOKING, 2, 0x100000002, 1);
+	int old, new;
+
+	members(f, 3);
+	start(f, 1);
+	look(f, 1, 0x100000001);
+	old = call(f, 1, 0);
+	say_hello(old, 2, "h:1");
+	REQUIRE(EXPECT_TRUE(until(f, has_said, &old)));
+	new = call(f, 1, 6);
+	say_hello(new, 2, "h:1");
+	EXPECT_TRUE(until(f, is_closed, &old));
+	REQUIRE(EXPECT_TRUE(until(f, has_said, &new)));
+	EXPECT_TRUE(elect_peer_find(f->e[1], 2)->doubled); /* from two addresses */
+	say(new, vote, size);
+	REQUIRE(EXPECT_TRUE(until(f, all_decided, NULL)));
+	expect_leader(f, 2);
 }
 
 /* --- the log ---------------------------------------------------------------------------------- */

@@ -543,6 +543,34 @@ PEERS_TEST(packets_of_peers_are_taken_in_turns)
 		close(fd[i]);
 }
 
+PEERS_TEST(a_packet_can_be_looked_at_though_its_peer_is_closed)
+{
+	uint8_t bytes[512];
+	size_t n = packet(bytes, QUORUM_REQUEST, -1, "the request", 11);
+	struct peer_link_event e;
+	int fd;
+
+	REQUIRE(EXPECT_I(peers_listen(f), ==, 0));
+	fd = peers_raw(f);
+	PEERS_UNTIL(f, f->leader.connected == 1);
+	f->leader.deaf = true;
+	for (int i = 0; i < 10; i++)
+		peers_raw_put(fd, bytes, n);
+	PEERS_UNTIL(f, view(&f->leader, 0).received == 10 * n);
+	REQUIRE(EXPECT_TRUE(peer_links_next(f->leader.links, &e)));
+	REQUIRE(EXPECT_I(e.type, ==, PEER_LINK_PACKET));
+	peer_links_close(f->leader.links, 0);
+	memset(bytes, 'x', sizeof(bytes));
+	peers_raw_put(fd, bytes, sizeof(bytes));
+	turns(f, 10);
+	EXPECT_MEM(e.packet.data.data, "the request", 11);
+	close(fd);
+	PEERS_UNTIL(f, !view(&f->leader, 0).there);
+	peer_links_reset(f->leader.links);
+	EXPECT_MEM(e.packet.data.data, "the request", 11);
+	EXPECT_TRUE(!peer_links_next(f->leader.links, &e));
+}
+
 /* --- the end --------------------------------------------------------------------------------- */
 
 PEERS_TEST(a_reset_closes_all_and_listening_goes_on_at_once)

@@ -226,8 +226,8 @@ TEST_F(storage_member, what_is_staged_counts_for_nothing_until_it_is_installed, 
 	EXPECT_I(sto_snap_newest(&f->m->fs, "d"), ==, 15);
 
 	/* A shorter history with other snapshots: nothing of the old one is found. */
-	EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &(struct sto_member){3, 3, false, 0}, 12), ==,
-		 0);
+	EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &(struct sto_member){3, 3, false, 0}, 12),
+		 ==, 0);
 	EXPECT_I(sto_log_moved(log, "d"), ==, 0);
 	EXPECT_TRUE(has(f, 12, 14, 30));
 	for (int64_t zxid = 15; zxid < 200; zxid += 5) {
@@ -316,8 +316,8 @@ TEST_F(storage_member, what_is_pending_is_seen_by_all, struct member_fx, member_
 	EXPECT_I(sto_member_store(&f->m->fs, "d", &(struct sto_member){4, 3, true, 0}), ==, 0);
 	EXPECT_I(settle(f, &m), ==, -EBADMSG);
 	stage(f, 40, 31);
-	EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &(struct sto_member){4, 4, false, 0}, 40), ==,
-		 0);
+	EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &(struct sto_member){4, 4, false, 0}, 40),
+		 ==, 0);
 	EXPECT_TRUE(has(f, 40, 40, 31));
 }
 
