@@ -329,6 +329,7 @@ static void serve(struct worker *w, const struct epoll_event *e)
 	c = wrk_conn_at(w, (uint32_t)e->data.u64);
 	if (!c || c->state == WRK_GONE)
 		return;
+	c->ready = false;
 	if (e->events & (EPOLLERR | EPOLLHUP) && !(e->events & EPOLLIN)) {
 		wrk_conn_close(w, c);
 		return;
@@ -385,6 +386,31 @@ static int open_epoll(struct worker *w)
 	return 0;
 }
 
+/* What came by the commit ring goes out before others are received from, so that clients go on
+ * meanwhile; with what may be answered in this turn it waits for that: one send is enough. */
+static void flush_early(struct worker *w)
+{
+	struct wrk_link todo, *link;
+
+	wrk_list_take(&todo, &w->flush);
+	while ((link = wrk_list_pop(&todo))) {
+		struct wrk_conn *c = WRK_OF(link, struct wrk_conn, flush);
+
+		if (c->ready)
+			wrk_link_add(&w->flush, link);
+		else
+			wrk_conn_flush(w, c);
+	}
+}
+
+static void mark_ready(struct worker *w, const struct epoll_event *e)
+{
+	struct wrk_conn *c = wrk_conn_at(w, (uint32_t)e->data.u64);
+
+	if (c)
+		c->ready = true;
+}
+
 static void turn(struct worker *w)
 {
 	struct epoll_event events[WRK_READY_MAX];
@@ -395,7 +421,10 @@ static void turn(struct worker *w)
 			shm_wake_drain(w->h->wake_worker[w->index]);
 		else if (events[i].data.u64 == WRK_REGIONS)
 			wrk_regions(w);
+		else if (events[i].data.u64 < WRK_WAKE)
+			mark_ready(w, &events[i]);
 	wrk_turn_begin(w);
+	flush_early(w);
 	for (int i = 0; i < n; i++)
 		if (events[i].data.u64 < WRK_WAKE || events[i].data.u64 >= WRK_LISTENER)
 			serve(w, &events[i]);

@@ -10,7 +10,7 @@
 #include "workers/conn.h"
 #include "workers/worker.h"
 
-enum { PUBLISH_EACH = 64 }; /* records; below them a turn is short */
+enum { PUBLISH_EACH = 128 }; /* records; a turn with fewer is short */
 
 /* --- statistics ------------------------------------------------------------------------------ */
 
