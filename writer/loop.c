@@ -149,6 +149,8 @@ static bool apply(struct wtr_loop *l)
 
 	if (durable > l->core.zab.durable_zxid)
 		wtr_core_durable(&l->core, durable);
+	if (!wtr_loop_goes_on(l)) /* that installed a state: what is behind it is not this tree's */
+		return true;
 	if (l->core.applied_zxid == l->core.zab.commit_zxid)
 		return false;
 	while (more) {
@@ -594,6 +596,8 @@ bool wtr_loop_turn(struct wtr_loop *l)
 	if (!l->ensemble && !l->in_service && !come_into_service(l))
 		return false;
 	busy = apply(l) || busy;
+	if (!wtr_loop_goes_on(l))
+		return true;
 	if (l->ensemble)
 		enter_service(l);
 	busy = take(l) || busy;
