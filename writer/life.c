@@ -66,9 +66,12 @@ static struct sto_log_options log_options(const struct conf *conf)
 static int open_log(struct sto_log **log, const struct wtr_recovery *r)
 {
 	struct sto_log_options options = log_options(r->conf);
-	int64_t last = r->tree_zxid > r->found.last_zxid ? r->tree_zxid : r->found.last_zxid;
+	int64_t last = r->found.last_zxid;
 	int err;
 
+	/* A member's tree may be as of the start of an epoch, which is no zxid of a log. */
+	if (!r->conf->members && r->tree_zxid > last)
+		last = r->tree_zxid;
 	err = sto_log_open(log, r->fs, r->log_dir, last, &options);
 	if (!err)
 		return 0;
@@ -230,6 +233,9 @@ int wtr_life_begin(struct wtr_life *w, const struct shm_heritage *h, const struc
 
 int wtr_life_end(struct wtr_life *w, int status)
 {
+	/* Where a state was installed the threads have ended, and the log is closed. */
+	if (w->loop.ensemble && w->ensemble.installed)
+		return status;
 	wtr_helper_stop(&w->loop.helper);
 	if (!status && sto_log_close(w->loop.log.log))
 		status = EXIT_STORAGE;
