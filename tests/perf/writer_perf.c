@@ -19,6 +19,7 @@
 #include "shm/ring.h"
 #include "writer/ahead.h"
 #include "writer/core.h"
+#include "writer/flight.h"
 
 enum { CONNS = 128, VALUE = 100, RECORD_MAX = 1 << 20, UP_BYTES = 4 << 20, DOWN_BYTES = 16 << 20 };
 
@@ -223,7 +224,8 @@ int main(int argc, char **argv)
 	CHECK(!wtr_core_init(&core, &conf, tree, 1, 1, RECORD_MAX, 1000000, 1700000000000));
 	core.sessions.heard[0] = heard;
 	shm_tree_published(tree, 1, head);
-	wtr_core_serve(&core, 1);
+	wtr_core_start_alone(&core);
+	wtr_core_serve(&core, WTR_LEADS, 1);
 	connect_all();
 	shm_tree_prepare_memory(tree); /* as the helper does */
 	while (took[0] + took[1] < until) {
