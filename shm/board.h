@@ -87,6 +87,7 @@ struct shm_writer_stats {
 	_Atomic int64_t start_wall_ms, recovered_ms;
 	_Atomic int64_t data_dir_bytes, log_dir_bytes; /* refreshed every few seconds */
 	_Atomic int64_t refused;                       /* writes, for want of memory or disk */
+	_Atomic int64_t to_replay; /* changes since the last snapshot: a recovery's work */
 	struct hist fsync_us, commit_us;               /* relaxed, torn reads are fine */
 };
 

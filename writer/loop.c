@@ -426,6 +426,7 @@ static void show(struct wtr_loop *l)
 	SET(txn_bytes, c->txn_bytes);
 	SET(log_bytes, sto_log_bytes_since_open(l->log.log));
 	SET(refused, c->refused);
+	SET(to_replay, c->changes - l->snap_base);
 	SET(digest_zxid, l->told_zxid);
 	SET(digest, shm_tree_digest(l->tree));
 }

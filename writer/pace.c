@@ -5,10 +5,11 @@
 
 enum {
 	WORK_US = 500,
-	REST_TIMES = 3,
+	REST_TIMES = 3,      /* as long as it worked .. */
+	HASTE_REPLAY = 2,    /* .. once, when a recovery had so many times snapCount to replay .. */
+	HURRY_REPLAY = 4,    /* .. and not at all when it is so many .. */
+	HURRY_SHARE = 16,    /* .. or readers keep old versions for that part of the heap */
 	REST_MAX_US = 20000, /* one piece may have taken long */
-	HURRY_SHARE = 16,    /* of the heap: old versions that readers keep */
-	HURRY_CHANGES = 5,   /* times snapCount, since it began */
 };
 
 static uint64_t worked_us(void)
@@ -19,31 +20,29 @@ static uint64_t worked_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static uint64_t changes(const struct shm_heritage *h)
+static uint64_t rest_times(const struct wtr_pace *p)
 {
-	return (uint64_t)atomic_load_explicit(&h->board->stats.txns, memory_order_relaxed);
-}
-
-/* Is it late: because of what is kept for it, or of what a recovery would have to replay? */
-static bool is_late(const struct wtr_pace *p)
-{
+	const struct shm_writer_stats *stats = &p->heritage->board->stats;
 	const struct conf *conf = p->heritage->conf;
-	int64_t kept =
-	    atomic_load_explicit(&p->heritage->board->stats.retired_bytes, memory_order_relaxed);
+	int64_t replay = atomic_load_explicit(&stats->to_replay, memory_order_relaxed);
+	int64_t kept = atomic_load_explicit(&stats->retired_bytes, memory_order_relaxed);
 
-	return (uint64_t)kept > conf->heap_max / HURRY_SHARE ||
-	       changes(p->heritage) - p->began > (uint64_t)conf->snap_count * HURRY_CHANGES;
+	if ((uint64_t)kept > conf->heap_max / HURRY_SHARE ||
+	    replay > (int64_t)conf->snap_count * HURRY_REPLAY)
+		return 0;
+	return replay > (int64_t)conf->snap_count * HASTE_REPLAY ? 1 : REST_TIMES;
 }
 
 void wtr_pace(struct wtr_pace *p)
 {
-	uint64_t worked = worked_us() - p->from_us, rest = worked * REST_TIMES;
+	uint64_t worked = worked_us() - p->from_us, rest;
 
 	if (worked < WORK_US)
 		return;
+	rest = worked * rest_times(p);
 	if (rest > REST_MAX_US)
 		rest = REST_MAX_US;
-	if (!is_late(p))
+	if (rest)
 		nanosleep(&(struct timespec){.tv_nsec = (long)rest * 1000}, NULL);
 	p->from_us += worked;
 }
@@ -69,7 +68,6 @@ void wtr_pace_init(struct wtr_pace *p, const struct shm_heritage *heritage)
 {
 	*p = (struct wtr_pace){.heritage = heritage, .fs = sto_fs_posix};
 	p->from_us = worked_us();
-	p->began = changes(heritage);
 	p->fs.self = p;
 	p->fs.pread = paced_pread;
 	p->fs.pwrite = paced_pwrite;

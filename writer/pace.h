@@ -5,8 +5,8 @@
  * help: on busy processors it would starve, and versions are kept until it ends. So it rests three
  * times as long as it worked, after half a millisecond of its own processor time, which is far less
  * than a scheduler lets it have at once; and what it writes goes to the disk piece by piece, for a
- * sync of everything at the end would stand before the log's. Once what it holds of the heap is
- * much, or many changes have come meanwhile, it rests no more.
+ * sync of everything at the end would stand before the log's. It rests less, and then not at all,
+ * when much would have to be replayed without it, or much of the heap is kept for it.
  *
  * Runs in: snapshotter, one thread. `fs` is sto_fs_posix that keeps the pace; valid as long as the
  * pace is.
@@ -21,7 +21,6 @@
 struct wtr_pace {
 	const struct shm_heritage *heritage;
 	uint64_t from_us; /* of the thread's processor time: since the last rest */
-	uint64_t began; /* transactions until then */
 	uint64_t n;
 	struct sto_fs fs;
 };

@@ -9,8 +9,8 @@
 enum {
 	RETRY_MS = 60000,
 	RETAINED_SHARE = 4,
-	REST_MS = 1000,   /* at least, between two */
-	REST_CHANGES = 5, /* times snapCount more than due: then there is no rest */
+	REST_MS = 1000,   /* between two */
+	REST_CHANGES = 2, /* times snapCount more than due: then there is no rest */
 };
 
 /* Between half and all of n. */
@@ -42,9 +42,8 @@ static void ended(struct wtr_loop *l)
 	l->snap_asked = 0;
 	if (!status) {
 		atomic_fetch_add_explicit(&stats->snapshots, 1, memory_order_relaxed);
-		l->snap_rest_ms = 2 * l->turn_ms - l->snap_began_ms;
-		if (l->snap_rest_ms < l->turn_ms + REST_MS)
-			l->snap_rest_ms = l->turn_ms + REST_MS;
+		l->snap_base = l->snap_from;
+		l->snap_rest_ms = l->turn_ms + REST_MS;
 		wtr_log_roll(&l->log);
 		wtr_helper_purge(&l->helper);
 		if (l->ensemble)
@@ -100,7 +99,7 @@ void wtr_snap_policy(struct wtr_loop *l)
 		l->rebuild = WTR_REBUILD_SNAPSHOT;
 	wtr_snap_schedule(l);
 	l->snap_now = false;
-	l->snap_began_ms = l->turn_ms;
+	l->snap_from = l->core.changes;
 	l->snap_asked = atomic_load(&l->board->snap_wanted) + 1;
 	atomic_store(&l->board->snap_wanted, l->snap_asked);
 	shm_wake_supervisor(l->heritage);

@@ -6,10 +6,9 @@
  * for a snapshotter. A multi counts its members, for what matters is how long a replay takes. One
  * that failed is tried again a minute later.
  *
- * Between two there is a rest, as long as the last one took and a second at least: under a heavy
- * load one would follow the other. There is none once five times snapCount changes more have come,
- * for they would have to be replayed. Versions retained for a snapshot are bounded: beyond a
- * quarter of the heap the snapshotter is killed.
+ * Between two there is a rest of a second: under a heavy load one would follow the other. There is
+ * none once twice snapCount changes more have come, for they would have to be replayed. Versions
+ * retained for a snapshot are bounded: beyond a quarter of the heap the snapshotter is killed.
  */
 #pragma once
 
