@@ -83,6 +83,8 @@ bool zk_path_is_valid(struct jute_buf path)
 			if (is_bad_component(component, at))
 				return false;
 			component = ++at;
+		} else if (*at >= 0x20 && *at < 0x7f) {
+			at++; /* nearly always */
 		} else if (is_forbidden(next_point(&at, end))) {
 			return false;
 		}

@@ -24,12 +24,14 @@
  *	epoch alone, with FLE_SERVING. Without that last, late joiners find no quorum of same votes.
  *
  * Where this differs from Apache's servers, to nobody's harm: notifications that come in the quiet
- * time are counted, not dropped; only news lengthen it (a repeated vote is none), and a repeated
- * broadcast is not put off by messages; a voter that connects is told our vote at once, not the
- * last message that was sent to it; rounds survive a change of the configuration. Who does not vote
- * itself answers nobody, and strangers are answered only while they look, with our proposal if we
- * look, too, in the newer of both rounds, and FLE_STRANGERS_MAX times per FLE_STRANGERS_MS: else
- * two servers that don't count each other's votes would answer each other's answers for ever.
+ * time are counted, not dropped; a
+ * voter whose vote is worse is answered, for it may have read ours while it did not look; only news
+ *lengthen it (a repeated vote is none), and a repeated broadcast is not put off by messages; a
+ *voter that connects is told our vote at once, not the last message that was sent to it; rounds
+ *survive a change of the configuration. Who does not vote itself answers nobody, and strangers are
+ *answered only while they look, with our proposal if we look, too, in the newer of both rounds, and
+ *FLE_STRANGERS_MAX times per FLE_STRANGERS_MS: else two servers that don't count each other's votes
+ *would answer each other's answers for ever.
  *
  * Pure: no clock, socket, file, allocation or randomness (the seed is in the options). Same state
  * and events, same output. struct fle has no pointers but to the caller's configurations.

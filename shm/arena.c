@@ -295,15 +295,27 @@ static int flags_of(const struct shm_arena *a)
 	return MALLOCX_ARENA(a->arena) | MALLOCX_TCACHE(a->cache);
 }
 
+/* What a block of `size` bytes takes. Asked for with every one, so it is kept. */
+static size_t taken_by(struct shm_arena *a, size_t size)
+{
+	size_t i = (size + 15) / 16;
+
+	if (size > SHM_ARENA_SMALL)
+		return nallocx(size, 0);
+	if (!a->taken[i])
+		a->taken[i] = (uint16_t)nallocx(16 * i, 0);
+	return a->taken[i];
+}
+
 static void *region_alloc(struct shm_arena *a, size_t size, size_t *rounded)
 {
-	*rounded = nallocx(size, 0);
+	*rounded = taken_by(a, size);
 	return mallocx(size, flags_of(a));
 }
 
 static size_t region_free(struct shm_arena *a, void *block, size_t size)
 {
-	size_t rounded = nallocx(size, 0);
+	size_t rounded = taken_by(a, size);
 
 	sdallocx(block, size, flags_of(a));
 	return rounded;

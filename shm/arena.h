@@ -40,6 +40,7 @@ struct shm_arena {
 	unsigned arena, cache; /* jemalloc's numbers, of the writer that began it */
 	struct shm_block *all; /* of a private arena */
 	struct shm_block *list[SHM_ARENA_LISTS];
+	uint16_t taken[SHM_ARENA_SMALL / 16 + 1]; /* bytes that jemalloc takes; 0: not asked yet */
 };
 
 /* Memory [start, base + bytes) of a region; base is where its mapping begins. -errno. */

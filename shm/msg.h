@@ -18,7 +18,9 @@
  * holds a session, UP_ATTACH (with all its auth packets, in order) and then the connection's
  * unanswered requests, in order: what the dead writer had logged was answered by the DOWN_TXN
  * records that stand before DOWN_EPOCH (the new writer publishes the tail of the log first), so
- * nothing is applied twice (V1).
+ * nothing is applied twice (V1). The writer stores writer_epoch before it publishes DOWN_EPOCH; a
+ * fresh worker loads it after it has taken its place in the commit ring: so it knows every epoch
+ * whose record it will not meet.
  */
 #pragma once
 

@@ -114,6 +114,37 @@ bad:
 	return -EBADMSG;
 }
 
+uint32_t shm_ring_glance(struct shm_ring_rx *rx, uint64_t *at, void *buf, uint32_t cap)
+{
+	uint64_t ready, place;
+	uint32_t len;
+
+	if ((int64_t)(rx->head_seen - rx->tail) <= 0)
+		look_at_producer(rx);
+	if (!*at)
+		*at = rx->tail;
+	for (int skips = 0;; skips++) {
+		ready = rx->head_seen - *at;
+		place = *at & (rx->size - 1);
+		if ((int64_t)ready <= 0 || ready > rx->size || ready % 8 != 0)
+			return 0;
+		len = __atomic_load_n((const uint32_t *)(const void *)(rx->data + place),
+				      __ATOMIC_RELAXED);
+		if (len != FRAME_SKIP)
+			break;
+		if (skips > 0 || place == 0 || rx->size - place > ready)
+			return 0;
+		*at += rx->size - place;
+	}
+	if (len == 0 || frame_bytes(len) > ready || place + frame_bytes(len) > rx->size)
+		return 0;
+	*at += frame_bytes(len);
+	if (len > cap)
+		len = cap;
+	memcpy(buf, rx->data + place + FRAME_HEAD, len);
+	return len;
+}
+
 void shm_ring_consumed(struct shm_ring_rx *rx)
 {
 	/* Reclaim pair: what stood before the tail has been copied. */

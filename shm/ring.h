@@ -65,5 +65,11 @@ void shm_ring_publish(struct shm_ring_tx *tx);
  * to go (reader[i].kill); until its successor is there, calls go on failing.
  */
 int64_t shm_ring_pop(struct shm_ring_rx *rx, void *buf, uint32_t cap);
+/*
+ * Copy the first bytes of a record that pop will give later, at most cap: a hint, for its bytes
+ * may change until then. *at: 0 for the oldest record, then as it was left. The bytes; 0: none is
+ * known.
+ */
+uint32_t shm_ring_glance(struct shm_ring_rx *rx, uint64_t *at, void *buf, uint32_t cap);
 /* Give the space of all popped records back: one store. */
 void shm_ring_consumed(struct shm_ring_rx *rx);

@@ -21,7 +21,8 @@ enum {
 	NODE_COST = 768,            /* bytes of a create beside its path and data, generously */
 	SHRINK_COST = 1024,         /* of a deletion: its parent's version, and what is retired */
 	SHRINK_MARGIN = 128 * 1024, /* of RESERVE_BYTES */
-	RESERVE_BYTES = 512 * 1024, /* for deletions and closed sessions when the heap is full */
+	RESERVE_BYTES = 512 * 1024, /* for deletions when the heap is full .. */
+	DEATH_COST = 192,           /* .. and for every ephemeral, as they may go all at once */
 };
 
 /* ---- the tree as a whole ---- */
@@ -89,6 +90,8 @@ bool shm_tree_room(const struct shm_tree *t, uint64_t bytes)
 {
 	uint64_t left = shm_arena_left(&t->arena), reserve = RESERVE_BYTES + t->arena.limit / 64;
 
+	if (t->ephemerals > 0)
+		reserve += DEATH_COST * (uint64_t)t->ephemerals;
 	return bytes < INT32_MAX && left > reserve &&
 	       left - reserve > bytes + bytes / 4 + NODE_COST;
 }

@@ -121,7 +121,8 @@ void shm_tree_presize(struct shm_tree *t, uint64_t nodes);
  * tree, and what an old snapshot may lack. -ENOMEM. */
 int shm_tree_initial(struct shm_tree *t);
 /* Would one node of that many bytes of path and data fit, with the reserve for deletions untouched?
- * For several: bytes of all + 1 KiB for each further one. */
+ * For several: bytes of all + 512 for each further one. The reserve grows with the ephemerals: all
+ * sessions may end before a reader has gone on. */
 bool shm_tree_room(const struct shm_tree *t, uint64_t bytes);
 /* Would `n` changes that need no room of their own (deletions, most of all) find what they take
  * until readers have gone on? If not, only reclaiming helps. */

@@ -13,7 +13,7 @@
 #include "storage/segment.h"
 #include "storage/stage.h"
 
-enum { COPY_SEGMENT_BYTES = 2 * STO_PAGE_BYTES, PATH_BYTES = 4096 };
+enum { COPY_SEGMENT_BYTES = 4 * STO_PAGE_BYTES, PATH_BYTES = 4096 };
 
 /* --- is there something to go back to? ------------------------------------------------------- */
 
@@ -26,61 +26,49 @@ static int chain_run(void *arg, int64_t first, int64_t last)
 {
 	struct chain *c = arg;
 
-	if (c->at == c->zxid || !sto_zxid_follows(c->at, first))
+	if (first > c->zxid || !sto_zxid_follows(c->at, first))
 		return 1;
 	c->at = last < c->zxid ? last : c->zxid;
 	return 0;
 }
 
-/* The newest snapshot up to zxid, 0 if the log must have it all; -errno. */
-static int64_t snapshot_below(struct sto_dirs *d, int64_t zxid)
+/* The last of the files of one kind that is, or begins, at or before zxid. 1; 0: none; -errno. */
+static int last_until(const struct sto_fs *fs, int dir, const char *prefix, int64_t zxid,
+		      int64_t *found)
 {
-	struct sto_names snaps = {0};
-	int64_t found = 0;
-	int err = sto_names_list(d->fs, d->snap, STO_SNAP_PREFIX, &snaps);
+	struct sto_names names = {0};
+	int got = sto_names_list(fs, dir, prefix, &names);
 
-	for (unsigned i = 0; !err && i < snaps.n; i++)
-		if (snaps.zxid[i] <= zxid)
-			found = snaps.zxid[i];
-	sto_names_free(&snaps);
-	return err ? err : found;
+	for (unsigned i = 0; got >= 0 && i < names.n && names.zxid[i] <= zxid; i++) {
+		*found = names.zxid[i];
+		got = 1;
+	}
+	sto_names_free(&names);
+	return got;
 }
 
+/* From a snapshot at or below zxid, or from nothing at all, to zxid without a gap. */
 static int check_way_back(struct sto_dirs *d, const char *log_dir, int64_t zxid)
 {
-	struct chain c = {snapshot_below(d, zxid), zxid};
+	struct chain c = {0, zxid};
 	struct sto_reader *r;
-	int err;
+	int got = last_until(d->fs, d->snap, STO_SNAP_PREFIX, zxid, &c.at);
 
-	if (c.at < 0)
-		return (int)c.at;
-	if (c.at == zxid)
+	if (got < 0)
+		return got;
+	if (got && c.at == zxid)
 		return 0;
-	err = sto_reader_open(&r, d->fs, log_dir, c.at);
-	if (err)
-		return err;
+	got = sto_reader_open(&r, d->fs, log_dir, c.at);
+	if (got)
+		return got;
 	sto_reader_close(r);
-	err = sto_log_runs(d->fs, log_dir, c.at, chain_run, &c);
-	if (err < 0)
-		return err;
+	got = sto_log_runs(d->fs, log_dir, c.at, chain_run, &c);
+	if (got < 0)
+		return got;
 	return c.at == zxid ? 0 : -ENOENT;
 }
 
 /* --- the copy -------------------------------------------------------------------------------- */
-
-/* The last segment that begins at or before zxid. 1; 0: none; -errno. */
-static int segment_of(const struct sto_fs *fs, int dir, int64_t zxid, int64_t *first_zxid)
-{
-	struct sto_names segments = {0};
-	int got = sto_names_list(fs, dir, STO_LOG_PREFIX, &segments);
-
-	for (unsigned i = 0; got >= 0 && i < segments.n && segments.zxid[i] <= zxid; i++) {
-		*first_zxid = segments.zxid[i];
-		got = 1;
-	}
-	sto_names_free(&segments);
-	return got;
-}
 
 /* The last batch that begins at or before zxid, by the heads: what is before it? */
 static int batch_of(const struct sto_seg_reader *s, int64_t zxid, int64_t *before)
@@ -159,7 +147,7 @@ static int stage_copy(struct sto_dirs *d, const char *log_dir, int64_t zxid)
 {
 	struct sto_seg_reader s;
 	int64_t first = 0;
-	int got = segment_of(d->fs, d->log, zxid, &first);
+	int got = last_until(d->fs, d->log, STO_LOG_PREFIX, zxid, &first);
 
 	if (got <= 0)
 		return got;
@@ -255,7 +243,7 @@ static int replace_tail(struct sto_dirs *d, int64_t zxid)
 {
 	struct sto_seg_head copy = {0};
 	int64_t first = 0;
-	int there = segment_of(d->fs, d->log, zxid, &first), staged;
+	int there = last_until(d->fs, d->log, STO_LOG_PREFIX, zxid, &first), staged;
 
 	if (there < 0)
 		return there;

@@ -412,34 +412,130 @@ int sto_import(const struct sto_fs *fs, const char *snap_dir, const char *log_di
 	return err;
 }
 
-struct wanted {
-	bool ours, zookeepers;
+/* --- what was imported ----------------------------------------------------------------------- */
+
+#define RECORD     "paddock.imported"
+#define RECORD_TMP RECORD STO_TMP_SUFFIX
+
+struct seen {
+	bool ours;
+	int64_t newest; /* zxid in a name of ZooKeeper's; -1: none */
+	char name[STO_NAME_MAX];
 };
 
 static int look(void *arg, const char *name)
 {
-	struct wanted *w = arg;
+	struct seen *s = arg;
 	int64_t zxid;
+	bool theirs = sto_name_parse(name, "log.", "", &zxid);
 
-	w->ours |= sto_name_parse(name, STO_LOG_PREFIX, "", &zxid) ||
+	for (int form = 0; form < FORMS && !theirs; form++)
+		theirs = sto_name_parse(name, "snapshot.", suffixes[form], &zxid);
+	if (theirs && zxid > s->newest) {
+		s->newest = zxid;
+		snprintf(s->name, sizeof(s->name), "%s", name);
+	}
+	s->ours |= sto_name_parse(name, STO_LOG_PREFIX, "", &zxid) ||
 		   sto_name_parse(name, STO_SNAP_PREFIX, "", &zxid);
-	w->zookeepers |= sto_name_parse(name, "log.", "", &zxid);
-	for (int form = 0; form < FORMS; form++)
-		w->zookeepers |= sto_name_parse(name, "snapshot.", suffixes[form], &zxid);
 	return 0;
+}
+
+static int look_at_both(const struct sto_fs *fs, int snap, int log, struct seen *s)
+{
+	int err;
+
+	*s = (struct seen){.newest = -1};
+	err = fs->list(fs->self, snap, look, s);
+	return err ? err : fs->list(fs->self, log, look, s);
 }
 
 int sto_import_wanted(const struct sto_fs *fs, const char *snap_dir, const char *log_dir)
 {
-	struct wanted w = {0};
+	struct seen s;
 	int snap, log, err = open_both(fs, snap_dir, log_dir, &snap, &log);
 
 	if (err)
 		return err;
-	err = fs->list(fs->self, snap, look, &w);
-	if (!err)
-		err = fs->list(fs->self, log, look, &w);
+	err = look_at_both(fs, snap, log, &s);
 	fs->close(fs->self, log);
 	fs->close(fs->self, snap);
-	return err ? err : w.zookeepers && !w.ours;
+	return err ? err : s.newest >= 0 && !s.ours;
+}
+
+/* Durable under its name, or not at all. */
+static int write_record(const struct sto_fs *fs, int dir, int64_t newest)
+{
+	char text[32];
+	int n = snprintf(text, sizeof(text), "%016" PRIx64 "\n", (uint64_t)newest);
+	int fd = fs->open(fs->self, dir, RECORD_TMP, O_WRONLY | O_CREAT | O_TRUNC, 0600), err;
+
+	if (fd < 0)
+		return fd;
+	err = sto_write(fs, fd, text, (size_t)n, 0);
+	if (!err)
+		err = fs->sync(fs->self, fd);
+	fs->close(fs->self, fd);
+	if (!err)
+		err = fs->rename(fs->self, dir, RECORD_TMP, RECORD);
+	return err ? err : fs->sync(fs->self, dir);
+}
+
+/* -ENOENT: there is none; -EBADMSG: it is none of ours. */
+static int read_record(const struct sto_fs *fs, int dir, int64_t *newest)
+{
+	char name[STO_NAME_MAX];
+	struct bytes b;
+	int err = read_file(fs, dir, RECORD, &b);
+
+	if (err)
+		return err;
+	snprintf(name, sizeof(name), "x%.*s", b.n == 17 ? 16 : 0, (char *)b.data);
+	err =
+	    b.n == 17 && b.data[16] == '\n' && sto_name_parse(name, "x", "", newest) ? 0 : -EBADMSG;
+	free(b.data);
+	return err;
+}
+
+static int compare(const struct sto_fs *fs, int dir, const struct seen *s,
+		   struct sto_recovered *out)
+{
+	int64_t known;
+	int err;
+
+	if (s->newest < 0)
+		return 0;
+	err = s->ours ? read_record(fs, dir, &known) : -ENOENT;
+	/* Imported now, or by a version that kept no record. */
+	if (err == -ENOENT)
+		return write_record(fs, dir, s->newest);
+	if (err == -EBADMSG)
+		sto_why(out->message,
+			"%s is damaged; without it, what ZooKeeper's files hold now "
+			"counts as imported",
+			RECORD);
+	if (err || s->newest <= known)
+		return err;
+	sto_why(out->message,
+		"%s is newer than what was imported: ZooKeeper has run on this directory since. "
+		"To go on with its state, move all paddock.* away; with Paddock's, move "
+		"ZooKeeper's snapshot.* and log.* away",
+		s->name);
+	return -EEXIST;
+}
+
+int sto_import_check(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
+		     struct sto_recovered *out)
+{
+	struct seen s;
+	int snap, log, err = open_both(fs, snap_dir, log_dir, &snap, &log);
+
+	out->message[0] = '\0';
+	if (err)
+		return err;
+	err = look_at_both(fs, snap, log, &s);
+	if (!err)
+		err = compare(fs, snap, &s, out);
+	fs->close(fs->self, log);
+	fs->close(fs->self, snap);
+	return err;
 }

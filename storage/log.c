@@ -19,7 +19,7 @@ enum {
 	ZERO_BYTES = 1 << 20,
 	FIRST_SEGMENT_BYTES = 8 << 20,
 	RESERVE_BYTES = 2 << 20,
-	SEGMENT_MIN_BYTES = 2 * STO_PAGE_BYTES
+	SEGMENT_MIN_BYTES = 3 * STO_PAGE_BYTES /* head, a block, a seal */
 };
 
 /* A file of zeros, to become a segment. */
@@ -154,10 +154,13 @@ int sto_log_prepare(struct sto_log *log)
 	return err;
 }
 
-/* Take the prepared file, or wait for it, or make one, so that `need` bytes of blocks fit. */
+/* Take the prepared file, or wait for it, or make one, so that `need` bytes of blocks fit; and a
+ * seal, without which the last of them could rot unnoticed, unless the disk is full. */
 static int spare_take(struct sto_log *log, uint64_t need, struct spare *out)
 {
-	uint64_t size = log->options.segment_size;
+	uint64_t size = log->options.segment_size, sealed = need + 2 * STO_PAGE_BYTES;
+	struct spare larger;
+	int err;
 
 	pthread_mutex_lock(&log->lock);
 	while (log->preparing)
@@ -165,11 +168,16 @@ static int spare_take(struct sto_log *log, uint64_t need, struct spare *out)
 	*out = log->spare;
 	log->spare.fd = -1;
 	pthread_mutex_unlock(&log->lock);
-	need += STO_PAGE_BYTES;
-	if (out->fd >= 0 && out->size >= need)
+	if (out->fd >= 0 && out->size >= sealed)
+		return 0;
+	if (out->size < need + STO_PAGE_BYTES)
+		spare_drop(log, out);
+	err = spare_make(log, sealed > size ? sealed : size, &larger);
+	if (err == -ENOSPC && out->fd >= 0)
 		return 0;
 	spare_drop(log, out);
-	return spare_make(log, need > size ? need : size, out);
+	*out = larger;
+	return err;
 }
 
 static int random_id(uint64_t *id)
@@ -332,8 +340,12 @@ int sto_log_append(struct sto_log *log, const uint8_t *entries, uint64_t len, in
 	CHECK(len >= 4 + STO_ENTRY_MIN);
 	CHECK(first_zxid <= last_zxid);
 	CHECK(sto_zxid_follows(log->last_zxid, first_zxid));
-	if (!err && (!fits(log, need) || (log->roll && has_spare(log))))
+	/* The last page is kept for a seal, as long as there is another segment to be had. */
+	if (!err && (!fits(log, need + STO_PAGE_BYTES) || (log->roll && has_spare(log)))) {
 		err = rotate(log, need, first_zxid);
+		if (err == -ENOSPC && fits(log, need))
+			err = 0;
+	}
 	while (!err && len) {
 		uint32_t n = len < STO_BLOCK_RAW_MAX ? (uint32_t)len : STO_BLOCK_RAW_MAX;
 		struct sto_block_head head = {

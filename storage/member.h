@@ -6,16 +6,18 @@
  * fsync, rename, fsync of the directory): the epochs, the mark of a member that has to be synced by
  * a leader, and what was decided about the history and is perhaps not carried out yet. That record
  * is the COMMIT of a cut and of an install: a crash before it leaves the old history, whole; after
- * it sto_member_settle() carries on. README.md has the bytes.
+ * it sto_member_settle() carries on. Until then recovery refuses the directories. README.md has the
+ * bytes.
  *
  * Staging. A history that a leader sends (SNAP and what follows) is written into directories
  * `staged` below both version-2 directories: a snapshot (sto_snap_begin() there) and a log
  * (sto_log_open() there). It counts for nothing until it is installed; then nothing of the old one
- * is found again, no record and no snapshot (quorum.md I10).
+ * is found again, no record and no snapshot (quorum.md I10). A cut uses the stage, too.
  *
- * Runs in: the writer; nothing appends to the log that is cut or replaced meanwhile. Every call
- * returns 0 or -errno, and what it says is durable when it returns 0. After an error nobody knows:
- * the process ends, and the next one settles.
+ * Runs in: the writer. Nothing appends to the log that is cut or replaced meanwhile, nobody reads
+ * it and nothing purges; sto_log_prepare() of the staged log may run. Every call returns 0 or
+ * -errno, and what it says is durable when it returns 0. After an error of store, install or cut
+ * nobody knows: the process ends, and the next one settles. Exceptions are named below.
  */
 #pragma once
 
@@ -33,19 +35,28 @@ struct sto_member {
 	int64_t fuzzy_zxid;
 };
 
-/* 0; -ENOENT: there is none; -EBADMSG: it is damaged. */
+/*
+ * load: 0; -ENOENT: there is none; -EBADMSG: it is damaged; *m is zeros then. store: accepted_epoch
+ * is not below current_epoch, else the caller's bug, and it aborts. What is pending stays pending;
+ * a damaged record is replaced, and what was pending in it forgotten.
+ */
 int sto_member_load(const struct sto_fs *fs, const char *snap_dir, struct sto_member *m);
 int sto_member_store(const struct sto_fs *fs, const char *snap_dir, const struct sto_member *m);
 
 /*
  * Before anything else at a start: carry out what was decided, remove what was only staged. *m is
  * what the record says, zeros if there is none. Apache ZooKeeper's acceptedEpoch and currentEpoch
- * are read where there is no record (quorum.md 1.6), and left alone.
+ * are read where there is no record (quorum.md 1.6), and left alone; if one is missing, the promise
+ * is the epoch, and the epoch 0.
+ * -EBADMSG: the record (then *m is zeros) or ZooKeeper's files are damaged, or what was decided
+ * can't be carried out, as what it needs is damaged or gone. Then only must_sync helps: stored, a
+ * history may be staged and installed, and recovery refuses the old one until that is done (V11).
  */
 int sto_member_settle(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
 		      struct sto_member *m);
 
-/* Make both `staged` directories, empty. */
+/* Make both `staged` directories, empty. -EINPROGRESS: something is pending that settling could not
+ * carry out, and the record does not say must_sync. */
 int sto_stage_begin(const struct sto_fs *fs, const char *snap_dir, const char *log_dir);
 
 /* Forget what is staged. */
@@ -53,15 +64,18 @@ int sto_stage_discard(const struct sto_fs *fs, const char *snap_dir, const char 
 
 /*
  * What is staged takes the place of everything there was, together with *m. A log that is open in
- * the stage stays open: sto_log_moved() tells it where it is now. The snapshot there is `zxid`'s.
+ * the stage stays open: sto_log_moved() tells it, before its next append, where it is now. The
+ * snapshot there is `zxid`'s. -ENOENT: it is not there, and nothing was changed.
  */
 int sto_stage_install(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
 		      const struct sto_member *m, int64_t zxid);
 
 /*
- * Records above zxid go, and snapshots above it, which must leave one at or below it, or the log
- * from its beginning. The log is closed; it is opened anew with last_zxid = zxid, which it has (or
- * which is the snapshot's).
+ * Records above zxid go, and snapshots above it. There must be a way back: from a snapshot at or
+ * below zxid, or the log's beginning at 0, the log must have every zxid up to it, so zxid is an
+ * entry's or a snapshot's. The log is closed; it is opened anew with last_zxid = zxid. What was
+ * staged is forgotten. -ENOENT: there is no way back; -EBADMSG: what stays of the log is damaged;
+ * -EINPROGRESS: as begin; nothing was changed then.
  */
 int sto_history_cut(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
 		    const struct sto_member *m, int64_t zxid);

@@ -337,8 +337,9 @@ static int parse_node(struct load *l, struct in *in, unsigned tag, struct sto_sn
 	parse_stat(in, tag, n);
 	if (in->failed || data_len > INT32_MAX || *acl > l->acls.n)
 		return bad_record(l, "a record is damaged");
-	n->acl = *acl ? l->acls.bytes + l->acls.end[*acl - 1] : NULL;
 	n->acl_len = *acl ? (uint32_t)(l->acls.end[*acl] - l->acls.end[*acl - 1]) : 0;
+	/* Nowhere, when all lists so far are empty. */
+	n->acl = n->acl_len ? l->acls.bytes + l->acls.end[*acl - 1] : NULL;
 	l->nodes++;
 	if (l->sink)
 		l->sink_error = l->sink->node(l->sink->self, n);
@@ -347,7 +348,9 @@ static int parse_node(struct load *l, struct in *in, unsigned tag, struct sto_sn
 
 static int parse(struct load *l, const struct block *block)
 {
-	struct in in = {.next = block->raw, .end = block->raw + block->len};
+	/* A block of no bytes may have no memory. */
+	struct in in = {.next = block->raw,
+			.end = block->len ? block->raw + block->len : block->raw};
 	struct sto_snap_node node = {0};
 	uint64_t acl = 0;
 	uint32_t records = 0;

@@ -160,6 +160,8 @@ static inline int memfs_add(struct memfs *m, const char *name, const void *data,
 
 	if (file >= MEMFS_FILES)
 		abort();
+	m->file[file].size = 0;
+	m->file[file].is_dir = false;
 	memfs_store(&m->file[file], data, n, 0);
 	memfs_link(m, name, file);
 	return file;

@@ -76,6 +76,7 @@ struct wrk_conn {
 	bool deaf;        /* the last request has been read */
 	bool mapped;      /* found by its session */
 	bool out_owned;
+	bool ready;      /* has input that this turn will come to */
 	uint32_t events; /* what epoll watches */
 
 	uint8_t address[16];

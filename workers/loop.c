@@ -36,7 +36,6 @@ int wrk_init(struct worker *w, const struct shm_heritage *h, unsigned index)
 	    .seat = h->seat[index],
 	    .index = index,
 	    .incarnation = atomic_load(&h->board->reader[index].incarnation),
-	    .epoch = atomic_load(&h->board->writer_epoch),
 	    .epoll = -1,
 	    .spare_fd = -1,
 	    .now_ms = clock_mono_ms(),
@@ -63,6 +62,9 @@ int wrk_init(struct worker *w, const struct shm_heritage *h, unsigned index)
 	clear_seat(w->seat);
 	shm_ring_tx_attach(&w->up, h, index);
 	shm_commit_rx_attach(&w->rx, h, index);
+	/* Behind the attachment: a writer stores its epoch before it tells of it (DOWN_EPOCH). So
+	 * one whose record stands before our place is seen here; another's is met there. */
+	w->epoch = atomic_load(&h->board->writer_epoch);
 	w->s = w->rx.zxid;
 	return 0;
 }
@@ -292,6 +294,7 @@ void wrk_turn_end(struct worker *w)
 	wrk_conn_sweep(w);
 	if (w->pushed)
 		shm_ring_publish(&w->up);
+	w->unpublished = 0;
 	put_counters(w);
 	if (w->pushed)
 		shm_wake_writer(w->h);
@@ -326,6 +329,7 @@ static void serve(struct worker *w, const struct epoll_event *e)
 	c = wrk_conn_at(w, (uint32_t)e->data.u64);
 	if (!c || c->state == WRK_GONE)
 		return;
+	c->ready = false;
 	if (e->events & (EPOLLERR | EPOLLHUP) && !(e->events & EPOLLIN)) {
 		wrk_conn_close(w, c);
 		return;
@@ -382,6 +386,31 @@ static int open_epoll(struct worker *w)
 	return 0;
 }
 
+/* What came by the commit ring goes out before others are received from, so that clients go on
+ * meanwhile; with what may be answered in this turn it waits for that: one send is enough. */
+static void flush_early(struct worker *w)
+{
+	struct wrk_link todo, *link;
+
+	wrk_list_take(&todo, &w->flush);
+	while ((link = wrk_list_pop(&todo))) {
+		struct wrk_conn *c = WRK_OF(link, struct wrk_conn, flush);
+
+		if (c->ready)
+			wrk_link_add(&w->flush, link);
+		else
+			wrk_conn_flush(w, c);
+	}
+}
+
+static void mark_ready(struct worker *w, const struct epoll_event *e)
+{
+	struct wrk_conn *c = wrk_conn_at(w, (uint32_t)e->data.u64);
+
+	if (c)
+		c->ready = true;
+}
+
 static void turn(struct worker *w)
 {
 	struct epoll_event events[WRK_READY_MAX];
@@ -392,7 +421,10 @@ static void turn(struct worker *w)
 			shm_wake_drain(w->h->wake_worker[w->index]);
 		else if (events[i].data.u64 == WRK_REGIONS)
 			wrk_regions(w);
+		else if (events[i].data.u64 < WRK_WAKE)
+			mark_ready(w, &events[i]);
 	wrk_turn_begin(w);
+	flush_early(w);
 	for (int i = 0; i < n; i++)
 		if (events[i].data.u64 < WRK_WAKE || events[i].data.u64 >= WRK_LISTENER)
 			serve(w, &events[i]);

@@ -6,8 +6,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/msg.h"
+#include "shm/wake.h"
 #include "workers/conn.h"
 #include "workers/worker.h"
+
+enum { PUBLISH_EACH = 128 }; /* records; a turn with fewer is short */
 
 /* --- statistics ------------------------------------------------------------------------------ */
 
@@ -142,9 +145,16 @@ static int push(struct worker *w, const struct msg_up *m, const void *body)
 
 	if (err == -EAGAIN)
 		w->ring_full = true;
-	if (!err)
-		w->pushed = true;
-	return err;
+	if (err)
+		return err;
+	w->pushed = true;
+	/* A long turn: the writer begins with what is there. */
+	if (++w->unpublished == PUBLISH_EACH) {
+		w->unpublished = 0;
+		shm_ring_publish(&w->up);
+		shm_wake_writer(w->h);
+	}
+	return 0;
 }
 
 static struct msg_up message(const struct worker *w, const struct wrk_conn *c,

@@ -58,6 +58,7 @@ struct worker {
 	struct shm_commit_rx rx;
 	struct shm_ring_tx up;
 	bool pushed, ring_full;      /* in this turn */
+	uint32_t unpublished;        /* records pushed that the writer can't see yet */
 	bool resend;                 /* a new writer has come: attach and send again */
 	bool doubtful;               /* .. but not what was sent before: it may be done */
 	bool cut_off;                /* nobody may be served until the writer says so again */

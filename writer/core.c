@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "writer/ahead.h"
 #include "writer/answers.h"
 #include "writer/flight.h"
 #include "writer/learn.h"
@@ -20,7 +21,7 @@ static void expire(struct wtr_core *c)
 		s = wtr_sessions_expired(&c->sessions);
 		if (!s)
 			return;
-		wtr_submit_close(c, s, 0, (struct wtr_origin){0, MSG_NO_WORKER});
+		wtr_submit_close(c, s, 0, (struct wtr_origin){.worker = MSG_NO_WORKER});
 	}
 }
 
@@ -167,7 +168,7 @@ static int apply_and_tell(struct wtr_core *c, const uint8_t *entry, uint32_t len
 	s = wtr_session_find(&c->sessions, h->client_id);
 	/* A learner's own: which connection waits for it stands with the session. */
 	if (h->type == ZK_OP_CREATE_SESSION && origin.worker == MSG_NO_WORKER && s)
-		origin = (struct wtr_origin){s->conn, s->worker};
+		origin = (struct wtr_origin){.conn = s->conn, .worker = s->worker};
 	if (ends_connection(c, s, &origin)) {
 		close.worker = s->worker;
 		close.conn = s->conn;
@@ -197,6 +198,8 @@ bool wtr_core_apply(struct wtr_core *c)
 
 		if (c->out.len > WTR_OUT_BYTES)
 			return true;
+		if (b->n_applied % WTR_AHEAD == 0)
+			wtr_ahead_apply(c, b);
 		memcpy(&len, b->bytes + b->applied_len, sizeof(len));
 		CHECK(apply_and_tell(c, b->bytes + b->applied_len + sizeof(len), len,
 				     b->origin[b->n_applied]) == 0);
@@ -204,6 +207,7 @@ bool wtr_core_apply(struct wtr_core *c)
 		b->n_applied++;
 		c->flight_bytes -= len;
 		c->flight_txns--;
+		c->flight_members -= b->origin[b->n_applied - 1].members;
 		wtr_answer_waiting(c);
 		if (b->n_applied == b->n) {
 			wtr_flight_landed(c);
@@ -215,7 +219,7 @@ bool wtr_core_apply(struct wtr_core *c)
 
 int wtr_core_replay(struct wtr_core *c, const uint8_t *entry, uint32_t len)
 {
-	return apply_and_tell(c, entry, len, (struct wtr_origin){0, MSG_NO_WORKER});
+	return apply_and_tell(c, entry, len, (struct wtr_origin){.worker = MSG_NO_WORKER});
 }
 
 /* --- service ----------------------------------------------------------------------------- */

@@ -59,7 +59,7 @@ enum {
 	WTR_BATCHES = 4,
 	WTR_BATCH_BYTES = 1 << 20,
 	WTR_BATCH_TXNS = 8192,
-	WTR_OUT_BYTES = 1 << 20, /* apply pauses when `out` is longer */
+	WTR_OUT_BYTES = 1 << 16, /* apply pauses when `out` is longer */
 	WTR_LATER_MAX = 1 << 16, /* syncs, most of all, that wait for what was submitted before */
 };
 #endif
@@ -73,6 +73,7 @@ enum { WTR_INDEX = ZAB_WINDOW }; /* entries in flight that can be found by zxid 
 struct wtr_origin {
 	uint64_t conn;
 	uint16_t worker;
+	uint32_t members; /* of the transaction that it asked for; by wtr_submit_end() */
 };
 
 /* Entries that go to the log together: u32 length (host order) and bytes each. */
@@ -135,8 +136,8 @@ struct wtr_core {
 	struct wtr_batch *aside; /* the flight of the history that staging replaces */
 	uint32_t n_batches;      /* more than WTR_BATCHES while a leader syncs us */
 	size_t batch_cap;
-	/* Entries not applied yet, fill included. */
-	uint64_t flight_bytes, flight_txns;
+	/* Entries not applied yet, fill included; members: a multi counts its own. */
+	uint64_t flight_bytes, flight_txns, flight_members;
 
 	struct wtr_later *later; /* ring */
 	uint32_t later_head, later_tail, later_cap;
@@ -217,8 +218,8 @@ void wtr_core_down(struct wtr_core *c, const struct msg_down *head, const void *
 /* The connection that a session is at; NULL: none. */
 struct wtr_conn *wtr_conn_of_session(struct wtr_core *c, const struct wtr_session *s);
 
-/* Would the tree, and the log, take a request of that many bytes? Deletions always. */
-bool wtr_core_admits(struct wtr_core *c, int32_t op, uint64_t len);
+/* Would the tree, and the log, take this request? Deletions always. */
+bool wtr_core_admits(struct wtr_core *c, int32_t op, const uint8_t *body, uint32_t len);
 
 /* The session is at that connection from now on, and no other; the client is told. */
 void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s,

@@ -172,7 +172,7 @@ void wtr_core_append(struct wtr_core *c, int64_t zxid, const uint8_t *entry, uin
 	CHECK(sizeof(len) + len <= c->batch_cap - b->len);
 	memcpy(b->bytes + b->len, &len, sizeof(len));
 	memcpy(b->bytes + b->len + sizeof(len), entry, len);
-	b->origin[b->n] = (struct wtr_origin){0, MSG_NO_WORKER};
+	b->origin[b->n] = (struct wtr_origin){.worker = MSG_NO_WORKER, .members = 1};
 	wtr_batch_added(c, b, zxid, len);
 	c->changes++;
 }
@@ -189,6 +189,7 @@ void wtr_batch_added(struct wtr_core *c, struct wtr_batch *b, int64_t zxid, uint
 	b->last_zxid = zxid;
 	c->flight_bytes += len;
 	c->flight_txns++;
+	c->flight_members += b->origin[b->n - 1].members;
 	c->txns++;
 	c->txn_bytes += len;
 }
@@ -268,12 +269,14 @@ void wtr_core_tail(struct wtr_core *c, const uint8_t *entries, size_t size)
 /* What was logged and is not applied, counted anew. */
 static void count_flight(struct wtr_core *c)
 {
-	c->flight_bytes = c->flight_txns = 0;
+	c->flight_bytes = c->flight_txns = c->flight_members = 0;
 	for (const struct wtr_batch *b = c->flight; b; b = b->next) {
 		uint32_t n = b->n - b->n_applied;
 
 		c->flight_bytes += b->len - b->applied_len - n * sizeof(uint32_t);
 		c->flight_txns += n;
+		for (uint32_t i = b->n_applied; i < b->n; i++)
+			c->flight_members += b->origin[i].members;
 	}
 }
 

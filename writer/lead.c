@@ -3,7 +3,7 @@
 #include "writer/answers.h"
 #include "writer/submit.h"
 
-static const struct wtr_origin nobody = {0, MSG_NO_WORKER};
+static const struct wtr_origin nobody = {.worker = MSG_NO_WORKER};
 
 /* The session is a client's of that learner: one that has it here has lost it. */
 static void give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer)
@@ -66,7 +66,7 @@ static void write_request(struct wtr_core *c, int32_t peer, const struct quorum_
 	enum zk_code code = check_session(c, s, peer);
 	struct wtr_prep *p;
 
-	if (!code && !wtr_core_admits(c, r->opcode, len))
+	if (!code && !wtr_core_admits(c, r->opcode, r->body.data, (uint32_t)len))
 		code = ZTHROTTLEDOP;
 	if (!code && r->opcode == ZK_OP_CLOSE_SESSION) {
 		wtr_submit_close(c, s, r->cxid, nobody);

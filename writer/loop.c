@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "peers/source.h"
 #include "shm/wake.h"
+#include "writer/ahead.h"
 #include "writer/flight.h"
 #include "writer/snap_policy.h"
 
@@ -141,25 +142,23 @@ static void count_commit(struct wtr_loop *l)
 	l->at_log = NULL;
 }
 
-/* True: something was done. */
+/* A piece of what is committed, so that workers have answers to send, and the disk the next batch,
+ * while the rest is applied. True: something was done. */
 static bool apply(struct wtr_loop *l)
 {
 	int64_t durable = wtr_log_durable(&l->log);
-	bool more = true, done = false;
 
-	if (durable > l->core.zab.durable_zxid)
+	if (durable > l->core.zab.durable_zxid) {
+		count_commit(l);
 		wtr_core_durable(&l->core, durable);
-	if (l->core.applied_zxid == l->core.zab.commit_zxid)
-		return false;
-	while (more) {
-		if (!tell(l))
-			return done;
-		more = wtr_core_apply(&l->core);
-		done = true;
 	}
+	if (l->ensemble && l->ensemble->installed)
+		return false; /* what is committed now is not of this tree */
+	if (l->core.applied_zxid >= l->core.zab.commit_zxid || !tell(l))
+		return false;
+	wtr_core_apply(&l->core);
 	tell(l);
-	count_commit(l);
-	return done;
+	return true;
 }
 
 /* Workers send again what is still unanswered; doubtful: what was sent before may be done. */
@@ -273,6 +272,23 @@ static void watch_worker(struct wtr_loop *l, unsigned i)
 	wtr_sessions_worker(&l->core.sessions, i, away);
 }
 
+/* What the next records of this worker name is fetched while the first of them is prepared. */
+static void look_ahead(struct wtr_loop *l, struct wtr_worker *w)
+{
+	struct wtr_ahead ahead = {.n = 0};
+	uint8_t record[WTR_AHEAD_BYTES];
+	uint64_t at = 0;
+	uint32_t len;
+
+	for (int i = 0; i < WTR_AHEAD; i++) {
+		len = shm_ring_glance(&w->ring, &at, record, sizeof(record));
+		if (!len)
+			break;
+		wtr_ahead_request(&l->core, &ahead, record, len);
+	}
+	wtr_ahead_fetch(&l->core, &ahead);
+}
+
 /* True: something was taken. */
 static bool take_from(struct wtr_loop *l, unsigned i)
 {
@@ -280,8 +296,11 @@ static bool take_from(struct wtr_loop *l, unsigned i)
 	bool taken = false;
 
 	for (int n = 0; n < TAKE_MAX && !w->broken && wtr_core_ready(&l->core); n++) {
-		int64_t len = shm_ring_pop(&w->ring, l->record, l->record_cap);
+		int64_t len;
 
+		if (n % WTR_AHEAD == 0)
+			look_ahead(l, w);
+		len = shm_ring_pop(&w->ring, l->record, l->record_cap);
 		if (!len)
 			break;
 		taken = true;
@@ -433,7 +452,8 @@ static bool has_work(const struct wtr_loop *l)
 		return true;
 	if (l->core.out.len) /* the commit ring is full: nothing moves before it does */
 		return false;
-	if (wtr_log_durable(&l->log) > l->core.zab.durable_zxid)
+	if (wtr_log_durable(&l->log) > l->core.zab.durable_zxid ||
+	    l->core.applied_zxid < l->core.zab.commit_zxid)
 		return true;
 	if (!wtr_log_busy(&l->log) && (l->core.to_log || (l->core.fill && l->core.fill->n)))
 		return true;
@@ -516,7 +536,8 @@ static int open_epoll(struct wtr_loop *l)
 static void finish(struct wtr_loop *l)
 {
 	wtr_log_stop(&l->log);
-	apply(l);
+	while (apply(l))
+		;
 }
 
 /*
@@ -594,6 +615,8 @@ int wtr_loop_run(struct wtr_loop *l)
 			continue;
 		}
 		busy = apply(l) || busy;
+		if (!goes_on(l))
+			break;
 		if (l->ensemble)
 			enter_service(l);
 		busy = take(l) || busy;

@@ -67,6 +67,7 @@ struct wtr_loop {
 
 	/* Snapshots: when the next one is due, and the one that is being made. */
 	uint64_t snap_changes, snap_bytes, snap_retry_ms;
+	uint64_t snap_began_ms, snap_rest_ms; /* the last one; none before that, unless pressed */
 	uint32_t snap_asked;
 	bool snap_now; /* somebody waits for one of what is published */
 	enum wtr_rebuild rebuild;

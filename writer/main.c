@@ -140,8 +140,7 @@ static int serve(struct wtr_loop *l, struct wtr_recovery *r, struct sto_log *log
 					.log = log,
 					.snap_dir = r->snap_dir,
 					.log_dir = r->log_dir};
-	if (wtr_log_start(&l->log, log, h, last) ||
-	    wtr_helper_start(&l->helper)) {
+	if (wtr_log_start(&l->log, log, h, last) || wtr_helper_start(&l->helper)) {
 		log_always(LOG_ERROR, "threads can't be started");
 		return EXIT_UNEXPECTED;
 	}

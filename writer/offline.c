@@ -49,7 +49,7 @@ int wtr_offline_import(const char *snap_dir, const char *log_dir, const char *to
 	tell(r, o);
 	if (!err)
 		err = wtr_snapshot_write(r->tree, shm_tree_zxid(r->tree), &sto_fs_posix, to_dir,
-					 NULL, NULL);
+					 NULL, NULL, NULL);
 	end(r);
 	return err;
 }

@@ -146,6 +146,17 @@ struct wtr_change *wtr_pending_find(struct wtr_pending *p, const char *path, uin
 	return look;
 }
 
+void wtr_pending_prefetch(const struct wtr_pending *p, uint64_t hash)
+{
+	__builtin_prefetch(&p->bucket[hash & (BUCKETS - 1)]);
+}
+
+void wtr_pending_prefetch_touched(const struct wtr_pending *p, unsigned n)
+{
+	for (uint64_t i = p->touch_tail; i != p->touch_head && n--; i++)
+		__builtin_prefetch(p->touch[i & (p->touch_cap - 1)].change);
+}
+
 static void note_touch(struct wtr_pending *p, struct wtr_change *c, int64_t zxid)
 {
 	if (p->touch_head - p->touch_tail == p->touch_cap) {

@@ -84,6 +84,10 @@ void wtr_pending_fini(struct wtr_pending *p);
 struct wtr_change *wtr_pending_find(struct wtr_pending *p, const char *path, uint32_t len,
 				    struct wtr_change *look);
 
+/* Hints: find will be asked for this hash; the next n touched records will be dropped. */
+void wtr_pending_prefetch(const struct wtr_pending *p, uint64_t hash);
+void wtr_pending_prefetch_touched(const struct wtr_pending *p, unsigned n);
+
 /* Make what find returned a record that transaction `zxid` may change through ->now. */
 struct wtr_change *wtr_pending_touch(struct wtr_pending *p, struct wtr_change *c, int64_t zxid);
 

@@ -72,6 +72,8 @@ enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t le
 enum zk_code wtr_prep_screen_create(const struct wtr_prep *p, int32_t op,
 				    const struct zk_create_ttl_request *r);
 enum zk_code wtr_prep_screen_multi(const struct wtr_prep *p, const uint8_t *body, uint32_t len);
+/* Members of a multi's request up to the first that can't be, which fails it as a whole. */
+uint32_t wtr_prep_multi_members(const uint8_t *body, uint32_t len);
 
 struct wtr_change *wtr_prep_find(struct wtr_prep *p, struct jute_buf path, struct wtr_change *look);
 bool wtr_prep_permits(struct wtr_prep *p, struct wtr_change *c, int32_t mask);

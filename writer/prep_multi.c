@@ -139,6 +139,17 @@ enum zk_code wtr_prep_screen_multi(const struct wtr_prep *p, const uint8_t *body
 	return ZOK;
 }
 
+uint32_t wtr_prep_multi_members(const uint8_t *body, uint32_t len)
+{
+	struct jute_in in = jute_in_of(body, len);
+	struct zk_multi_op op;
+	uint32_t count = 0;
+
+	while (next_member(&in, &op) == 1)
+		count++;
+	return count;
+}
+
 enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t len)
 {
 	int64_t count = count_members(p, body, len);

@@ -154,7 +154,7 @@ static int import(struct wtr_recovery *r, const struct sto_sink *sink)
 	if (err)
 		return err;
 	err = wtr_snapshot_write(r->tree, shm_tree_zxid(r->tree), &sto_fs_posix, r->snap_dir, NULL,
-				 NULL);
+				 NULL, NULL);
 	if (!err)
 		LOG_I("import zxid=0x%llx nodes=%lld: ZooKeeper's files are read, and left alone",
 		      (unsigned long long)shm_tree_zxid(r->tree),
@@ -167,8 +167,13 @@ static int read_all(struct wtr_recovery *r)
 	const struct sto_sink sink = {r, begin, session, node, loaded, txn};
 	int wanted = sto_import_wanted(&sto_fs_posix, r->snap_dir, r->log_dir);
 
-	if (wanted < 0)
-		return wanted;
+	int err = wanted < 0 ? wanted : 0;
+
+	/* A successor in mid-service has nothing to ask an operator. */
+	if (!err && r->limit == INT64_MAX)
+		err = sto_import_check(&sto_fs_posix, r->snap_dir, r->log_dir, &r->found);
+	if (err)
+		return err;
 	if (wanted)
 		return import(r, &sink);
 	return sto_recover(&sto_fs_posix, r->snap_dir, r->log_dir, false, &sink, &r->found);

@@ -10,8 +10,9 @@
 #include "writer/submit.h"
 
 enum {
-	GROWTH_PER_TXN = 1024, /* bytes of tree that any transaction in flight may take */
-	SESSIONS_MORE = 256,   /* are let in when the heap is full: somebody has to delete */
+	GROWTH_PER_TXN = 1024,   /* bytes of tree that any transaction in flight may take .. */
+	GROWTH_PER_MEMBER = 512, /* .. and each member of a multi, beside its own bytes */
+	SESSIONS_MORE = 256,     /* are let in when the heap is full: somebody has to delete */
 };
 
 void wtr_unbind(struct wtr_core *c, struct wtr_conn *conn)
@@ -114,11 +115,12 @@ static struct wtr_conn *fresh_conn(struct wtr_core *c, uint16_t worker, const st
 	return wtr_conn_add(&c->conns, worker, up->conn, m->address, m->scope);
 }
 
-/* Would the tree have room for `len` bytes more, and all that is in flight? */
-static bool has_room(struct wtr_core *c, uint64_t len)
+/* Would the tree have room for `len` bytes more in so many members, and all that is in flight? */
+static bool has_room(struct wtr_core *c, uint64_t len, uint64_t members)
 {
-	uint64_t growth =
-	    len + c->flight_bytes + GROWTH_PER_TXN * (uint64_t)(wtr_core_outstanding(c) + 1);
+	uint64_t growth = len + c->flight_bytes +
+			  GROWTH_PER_TXN * (uint64_t)(wtr_core_outstanding(c) + 1) +
+			  GROWTH_PER_MEMBER * (c->flight_members + members);
 
 	if (shm_tree_room(c->tree, growth))
 		return true;
@@ -131,21 +133,27 @@ static bool is_growth(int32_t op)
 	return op != ZK_OP_DELETE && op != ZK_OP_CLOSE_SESSION && op != ZK_OP_RECONFIG;
 }
 
-bool wtr_core_admits(struct wtr_core *c, int32_t op, uint64_t len)
+bool wtr_core_admits(struct wtr_core *c, int32_t op, const uint8_t *body, uint32_t len)
 {
-	return !is_growth(op) || (!c->log_full && has_room(c, len));
+	uint64_t members = 1;
+
+	if (!is_growth(op))
+		return true;
+	if (op == ZK_OP_MULTI)
+		members += wtr_prep_multi_members(body, len);
+	return !c->log_full && has_room(c, len, members);
 }
 
 static bool admits_session(struct wtr_core *c)
 {
-	if (has_room(c, 0))
+	if (has_room(c, 0, 1))
 		c->sessions_roomy = c->sessions.table.count;
 	return c->sessions.table.count < c->sessions_roomy + SESSIONS_MORE;
 }
 
 static void new_session(struct wtr_core *c, struct wtr_conn *conn, int32_t timeout_ms)
 {
-	struct wtr_origin origin = {conn->link.key, conn->worker};
+	struct wtr_origin origin = {.conn = conn->link.key, .worker = conn->worker};
 	struct wtr_session *s =
 	    wtr_session_add(&c->sessions, wtr_session_new_id(&c->sessions), timeout_ms);
 
@@ -252,7 +260,7 @@ static void sync_request(struct wtr_core *c, uint16_t worker, const struct msg_u
 }
 
 /* Is there a reason not to take this request at all? ZOK: no. */
-static enum zk_code unwelcome(struct wtr_core *c, const struct msg_up *up,
+static enum zk_code unwelcome(struct wtr_core *c, const struct msg_up *up, const uint8_t *body,
 			      const struct wtr_conn *conn)
 {
 	if (up->op == ZK_OP_CLOSE_SESSION)
@@ -260,7 +268,7 @@ static enum zk_code unwelcome(struct wtr_core *c, const struct msg_up *up,
 	if (c->conf->throttled_op_wait_ms && (int32_t)((uint32_t)c->now_ms - up->received_ms) >
 						 (int32_t)c->conf->throttled_op_wait_ms)
 		return ZTHROTTLEDOP;
-	if (!wtr_core_admits(c, up->op, up->len))
+	if (!wtr_core_admits(c, up->op, body, up->len))
 		return ZTHROTTLEDOP;
 	if (c->conf->enforce_auth) {
 		struct jute_vec ids = wtr_conn_ids(conn);
@@ -286,7 +294,7 @@ static void write_request(struct wtr_core *c, uint16_t worker, const struct msg_
 {
 	struct wtr_conn *conn = wtr_conn_find(&c->conns, worker, up->conn);
 	struct wtr_session *s = conn ? conn->session : NULL;
-	struct wtr_origin origin = {up->conn, worker};
+	struct wtr_origin origin = {.conn = up->conn, .worker = worker};
 	enum zk_code code;
 	struct jute_vec ids;
 	struct wtr_prep *p;
@@ -296,7 +304,7 @@ static void write_request(struct wtr_core *c, uint16_t worker, const struct msg_
 		return;
 	}
 	wtr_session_touch(&c->sessions, s);
-	code = unwelcome(c, up, conn);
+	code = unwelcome(c, up, body, conn);
 	if (code) {
 		c->refused++;
 		wtr_answer(c, DOWN_REFUSED, worker, up, code);

@@ -6,7 +6,12 @@
 #include "shm/wake.h"
 #include "writer/loop.h"
 
-enum { RETRY_MS = 60000, RETAINED_SHARE = 4 };
+enum {
+	RETRY_MS = 60000,
+	RETAINED_SHARE = 4,
+	REST_MS = 1000,   /* at least, between two */
+	REST_CHANGES = 5, /* times snapCount more than due: then there is no rest */
+};
 
 /* Between half and all of n. */
 static uint64_t randomized(uint64_t n)
@@ -37,6 +42,9 @@ static void ended(struct wtr_loop *l)
 	l->snap_asked = 0;
 	if (!status) {
 		atomic_fetch_add_explicit(&stats->snapshots, 1, memory_order_relaxed);
+		l->snap_rest_ms = 2 * l->turn_ms - l->snap_began_ms;
+		if (l->snap_rest_ms < l->turn_ms + REST_MS)
+			l->snap_rest_ms = l->turn_ms + REST_MS;
 		wtr_log_roll(&l->log);
 		wtr_helper_purge(&l->helper);
 		if (l->ensemble)
@@ -67,6 +75,16 @@ static void bound_retained(struct wtr_loop *l)
 	shm_wake_supervisor(l->heritage);
 }
 
+static bool is_due(const struct wtr_loop *l)
+{
+	uint64_t most = l->snap_changes + (uint64_t)l->heritage->conf->snap_count * REST_CHANGES;
+
+	if (l->rebuild == WTR_REBUILD_WANTED || l->snap_now || l->core.changes >= most)
+		return true;
+	return l->turn_ms >= l->snap_rest_ms &&
+	       (l->core.changes >= l->snap_changes || l->core.txn_bytes >= l->snap_bytes);
+}
+
 void wtr_snap_policy(struct wtr_loop *l)
 {
 	if (l->snap_asked) {
@@ -76,14 +94,13 @@ void wtr_snap_policy(struct wtr_loop *l)
 			bound_retained(l);
 		return;
 	}
-	if ((l->core.changes < l->snap_changes && l->core.txn_bytes < l->snap_bytes &&
-	     l->rebuild != WTR_REBUILD_WANTED && !l->snap_now) ||
-	    l->turn_ms < l->snap_retry_ms)
+	if (l->turn_ms < l->snap_retry_ms || !is_due(l))
 		return;
 	if (l->rebuild == WTR_REBUILD_WANTED)
 		l->rebuild = WTR_REBUILD_SNAPSHOT;
 	wtr_snap_schedule(l);
 	l->snap_now = false;
+	l->snap_began_ms = l->turn_ms;
 	l->snap_asked = atomic_load(&l->board->snap_wanted) + 1;
 	atomic_store(&l->board->snap_wanted, l->snap_asked);
 	shm_wake_supervisor(l->heritage);

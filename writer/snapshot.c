@@ -12,6 +12,7 @@
 #include "storage/recover.h"
 #include "storage/snap.h"
 #include "writer/main.h"
+#include "writer/pace.h"
 
 enum { EXIT_UNEXPECTED = 1, EXIT_SNAPSHOT = 10 };
 
@@ -19,6 +20,7 @@ struct walk {
 	const struct shm_tree *tree;
 	struct sto_snap_writer *to;
 	struct sto_snap_head head;
+	struct wtr_pace *pace; /* NULL: nobody waits */
 };
 
 static int put_sessions(struct walk *w)
@@ -84,6 +86,8 @@ static int put_tree(struct walk *w, const struct shm_node *root)
 		while (!err && (child = shm_children_next(&it))) {
 			const struct shm_version *v = shm_node_version(child, w->head.zxid);
 
+			if (w->pace)
+				wtr_pace_often(w->pace);
 			err = put_node(w, child);
 			if (!v || !shm_version_children(v))
 				continue;
@@ -106,9 +110,9 @@ static int put_tree(struct walk *w, const struct shm_node *root)
 }
 
 int wtr_snapshot_write(const struct shm_tree *t, int64_t zxid, const struct sto_fs *fs,
-		       const char *dir, void (*done)(void *arg), void *arg)
+		       const char *dir, struct wtr_pace *pace, void (*done)(void *arg), void *arg)
 {
-	struct walk w = {.tree = t, .head = {.zxid = zxid}};
+	struct walk w = {.tree = t, .head = {.zxid = zxid}, .pace = pace};
 	const struct shm_node *root;
 	int err;
 
@@ -144,11 +148,13 @@ int snapshotter_main(const struct shm_heritage *h)
 	struct shm_seat *seat = h->seat[board->n_workers];
 	const struct shm_tree *t;
 	uint64_t from_ms = clock_mono_ms();
+	struct wtr_pace pace;
 	char dir[4096];
 	int64_t zxid;
 	int err;
 
 	log_set_role("snapshotter");
+	wtr_pace_init(&pace, h);
 	shm_reader_online(seat, board);
 	zxid = atomic_load_explicit(&board->zxid, memory_order_acquire);
 	t = shm_tree_of(h->read_gen);
@@ -159,7 +165,7 @@ int snapshotter_main(const struct shm_heritage *h)
 	}
 	err = sto_dir_make(h->conf->data_dir, dir, sizeof(dir));
 	if (!err)
-		err = wtr_snapshot_write(t, zxid, &sto_fs_posix, dir, offline, seat);
+		err = wtr_snapshot_write(t, zxid, &pace.fs, dir, &pace, offline, seat);
 	shm_reader_offline(seat);
 	if (!err) {
 		LOG_I("snapshot zxid=0x%llx took_ms=%llu", (unsigned long long)zxid,

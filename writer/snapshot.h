@@ -13,10 +13,12 @@
 #include "shm/tree.h"
 #include "storage/fs.h"
 
+struct wtr_pace;
+
 /*
  * Write the snapshot of the tree as of zxid into the version-2 directory `dir`. The caller is
  * online, or nobody changes the tree. done(arg), if given, is called when the tree is not needed
- * any more. 0 or -errno.
+ * any more. pace: NULL, or it rests on the way. 0 or -errno.
  */
 int wtr_snapshot_write(const struct shm_tree *t, int64_t zxid, const struct sto_fs *fs,
-		       const char *dir, void (*done)(void *arg), void *arg);
+		       const char *dir, struct wtr_pace *pace, void (*done)(void *arg), void *arg);

@@ -73,6 +73,7 @@ void wtr_submit_end(struct wtr_core *c, int64_t client_id, int32_t cxid, struct 
 	CHECK(!p->out.failed);
 	len = (uint32_t)jute_size(&p->out, start);
 	memcpy(b->bytes + b->len, &len, sizeof(len));
+	origin.members = p->members;
 	b->origin[b->n] = origin;
 	wtr_batch_added(c, b, p->zxid, len);
 	c->changes += p->members;
@@ -119,5 +120,5 @@ void wtr_core_delete_container(struct wtr_core *c, const char *path, uint32_t le
 	struct wtr_prep *p = wtr_submit_begin(c, NULL, NULL);
 
 	if (!wtr_prep_delete_container(p, path, len))
-		wtr_submit_end(c, 0, 0, (struct wtr_origin){0, MSG_NO_WORKER});
+		wtr_submit_end(c, 0, 0, (struct wtr_origin){.worker = MSG_NO_WORKER});
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "base/check.h"
 
@@ -9,8 +10,9 @@ enum { BITS_FIRST = 8, BITS_MAX = 24 };
 
 static size_t place_of(const struct wtr_table *t, uint64_t key)
 {
-	/* The high half of a product with an odd constant depends on all bits of the key. */
-	return (key * 0x9e3779b97f4a7c15u) >> (64 - t->bits);
+	/* The high bits of a product with an odd number depend on all bits of the key; with one
+	 * that is secret, any two keys meet as rarely as by chance (multiply-shift hashing). */
+	return (key * t->secret) >> (64 - t->bits);
 }
 
 static struct wtr_link **chain_of(const struct wtr_table *t, uint64_t key)
@@ -21,6 +23,9 @@ static struct wtr_link **chain_of(const struct wtr_table *t, uint64_t key)
 int wtr_table_init(struct wtr_table *t)
 {
 	*t = (struct wtr_table){.bits = BITS_FIRST};
+	if (getrandom(&t->secret, sizeof(t->secret), 0) != sizeof(t->secret))
+		return -EIO;
+	t->secret |= 1;
 	t->chain = calloc((size_t)1 << t->bits, sizeof(struct wtr_link *));
 	return t->chain ? 0 : -ENOMEM;
 }
@@ -43,7 +48,7 @@ struct wtr_link *wtr_table_find(const struct wtr_table *t, uint64_t key)
 /* Twice the chains. Without memory for them the chains just grow longer. */
 static void widen(struct wtr_table *t)
 {
-	struct wtr_table wide = {.bits = t->bits + 1, .count = t->count};
+	struct wtr_table wide = {.secret = t->secret, .bits = t->bits + 1, .count = t->count};
 
 	wide.chain = calloc((size_t)1 << wide.bits, sizeof(struct wtr_link *));
 	if (!wide.chain)

@@ -3,6 +3,9 @@
  *
  * Runs in: writer, deciding thread. The link lies in the object, which the caller owns; keys are
  * unique. Nothing is allocated but the array of chains.
+ *
+ * Keys may be an attacker's choice (a worker names its connections): where they go depends on a
+ * secret of the table.
  */
 #pragma once
 
@@ -17,6 +20,7 @@ struct wtr_link {
 
 struct wtr_table {
 	struct wtr_link **chain;
+	uint64_t secret; /* odd */
 	uint32_t bits, count;
 	size_t first; /* chains before it are empty */
 };
@@ -24,6 +28,7 @@ struct wtr_table {
 #define WTR_OBJECT(link_, type_, member_)                                                          \
 	((type_ *)(void *)((char *)(link_)-offsetof(type_, member_)))
 
+/* -ENOMEM, -EIO: no random numbers. */
 int wtr_table_init(struct wtr_table *t);
 void wtr_table_fini(struct wtr_table *t);
 struct wtr_link *wtr_table_find(const struct wtr_table *t, uint64_t key);

@@ -14,8 +14,8 @@ import threading
 import time
 
 import wire as w
-from cases import expect, run
-from server import HERE, Server, alive, signal_pid, wait_until
+from cases import expect, run, within
+from server import HERE, PADDOCKD, Server, alive, signal_pid, wait_until
 
 THROTTLED = -127
 MIB = 1 << 20
@@ -73,7 +73,7 @@ class Faults:
     def __init__(self, conf=None):
         self.rules = os.path.join(tempfile.mkdtemp(prefix="e2e-faults-"), "rules")
         self.server = Server(conf=dict(CONF, **(conf or {})),
-                             env={"LD_PRELOAD": shim(), "FAULT_FILE": self.rules})
+                             env={"LD_PRELOAD": preloads(), "FAULT_FILE": self.rules})
 
     def rule(self, *lines):
         with open(self.rules + ".new", "w") as f:
@@ -96,6 +96,13 @@ def shim():
         subprocess.run(["gcc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared",
                         "-fPIC", "-o", _shim[0], os.path.join(HERE, "faultdisk.c")], check=True)
     return _shim[0]
+
+
+def preloads():
+    """The shim, behind the runtime that a server under AddressSanitizer wants first."""
+    linked = subprocess.run(["ldd", PADDOCKD], stdout=subprocess.PIPE, text=True, check=True).stdout
+    first = [line.split()[2] for line in linked.splitlines() if "libasan" in line]
+    return " ".join(first + [shim()])
 
 
 def mntr(server, key):
@@ -173,7 +180,7 @@ def test_full_disk(_):
         a.until_refused(100000)
         began = time.monotonic()
         a.check()
-        expect("reads go on", time.monotonic() - began < 2, True)
+        within("reads go on", time.monotonic() - began, 2)
         expect("a set", a.conn.ask(w.SET_DATA, w.set_data("/a", b"x"))[0], THROTTLED)
         other = w.session(server.port)
         for _ in range(5):
@@ -210,8 +217,14 @@ def test_full_disk_while_a_snapshot_is_written(_):
         for _ in range(150):
             expect("create", a.create(50000), 0)
         disk.fill(5 * MIB)
-        wait_until("a snapshot that failed", lambda: a.create(10) in (0, THROTTLED) and
-                   mntr(server, "snapshot_error_count") > 0, 30)
+
+        def failed():
+            err = a.create(10)
+            expect("create", err in (0, THROTTLED), True)
+            if err:                     # the log has taken what is left: sessions still count
+                w.session(server.port).close()
+            return mntr(server, "snapshot_error_count") > 0
+        wait_until("a snapshot that failed", failed, 60)
         a.check()
         left = [n for n in os.listdir(os.path.join(server.data, "version-2"))
                 if n.startswith("paddock.snap") and n.endswith(".tmp")]
@@ -301,13 +314,13 @@ def test_a_slow_disk_delays_writes_alone(_):
             pings += 1
             worst = max(worst, time.monotonic() - t)
             time.sleep(0.05)
-        expect("reads and pings within 250 ms", worst < 0.25 or worst, True)
         disk.rule()
         expect("in order", [writer.reply().xid for _ in range(pings + 1)], [write] + [-2] * pings)
         for c in (reader, writer, idle):
             expect("session lives", c.ask(w.SET_DATA, w.set_data("/a", b"2"))[0], 0)
         expect("same writer", mntr(server, "paddock_writer_restarts"), 0)
         expect("log line", "ms to reach the disk" in server.log_tail(9000), True)
+        within("reads and pings", worst, 0.25)
 
 
 if __name__ == "__main__":

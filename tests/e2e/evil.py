@@ -8,7 +8,7 @@ import time
 
 import server as servers
 import wire as w
-from cases import expect
+from cases import expect, in_time, within
 from server import Server, end_all
 
 WAYS = ("bytes", "kinds", "foreign", "change", "flood", "hold", "crawl")
@@ -50,7 +50,6 @@ def attack(way):
                 worst = max(worst, time.monotonic() - t)
             expect("the ephemeral", other.ok(w.EXISTS, w.read("/own")).ephemeralOwner, c.sid)
             expect("the writer lives", server.writer(), writer)
-            expect("nobody waits for 3 s", worst < 3 or worst, True)
             grown = rss(writer) - before
             expect("the writer's memory", grown < 200 << 20 or grown, True)
             log = server.log_tail(1 << 20)
@@ -63,6 +62,7 @@ def attack(way):
             print("%-8s %d writes, longest %.0f ms, writer +%d KiB" % (way, n, worst * 1000,
                                                                         grown >> 10))
             expect("exit status", server.stop(), 0)
+            within("others wait", worst, 3)
     finally:
         if os.path.exists(victim):
             os.unlink(victim)
@@ -70,13 +70,14 @@ def attack(way):
 
 def main():
     passed = failed = 0
-    program = os.path.join("build", "rel", "evil_worker")
-    subprocess.run(["make", "-s", "-C", servers.ROOT, program], check=True,
-                   stdout=subprocess.DEVNULL)
-    servers.PADDOCKD = os.path.join(servers.ROOT, program)
+    build = os.path.dirname(servers.PADDOCKD)
+    program = os.path.join("build", os.path.basename(build), "evil_worker")
+    subprocess.run(["make", "-s", "-C", servers.ROOT, "V=" + os.path.basename(build), program],
+                   check=True, stdout=subprocess.DEVNULL)
+    servers.PADDOCKD = os.path.join(build, "evil_worker")
     for way in sys.argv[1:] or WAYS:
         try:
-            attack(way)
+            in_time(attack, way)
             passed += 1
         except Exception as e:  # pylint: disable=broad-except
             failed += 1

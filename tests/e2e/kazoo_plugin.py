@@ -2,13 +2,18 @@
 
 Loaded by kazoo_suite.py with -p. Tests that can't mean anything for a standalone server without
 Java are left out here, by name and with the reason, and nowhere else.
+
+KILL_WRITER=seconds kills the server's writer that often, which no client may notice.
 """
 import gc
+import os
+import signal
 import sys
+import threading
 import types
 import unittest.mock
 
-from server import Server
+from server import Server, signal_pid
 
 
 def count_objects(name):
@@ -21,6 +26,7 @@ sys.modules.setdefault("objgraph", types.SimpleNamespace(count=count_objects))
 
 import kazoo.testing.harness as harness  # noqa: E402  (needs mock)
 
+KILL_WRITER = float(os.environ.get("KILL_WRITER", 0))
 LEFT_OUT = {
     "::test_update_host_list": "needs three servers",
     "test_connection.py::TestReadOnlyMode::": "needs a cluster that loses its quorum",
@@ -30,13 +36,33 @@ LEFT_OUT = {
 }
 
 
+class Killer(threading.Thread):
+    """Kills the writer of a server again and again until it is told to stop."""
+
+    kills = 0
+
+    def __init__(self, server, seconds):
+        super().__init__(daemon=True)
+        self.server, self.seconds, self.halt = server, seconds, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.halt.wait(self.seconds):
+            for pid in self.server.titled("paddockd: writer"):
+                Killer.kills += signal_pid(pid, signal.SIGKILL)
+
+    def stop(self):
+        self.halt.set()
+        self.join()
+
+
 class OneServer:
     """What kazoo's harness wants of a member of its cluster."""
 
     def __init__(self):
         self.server = Server(conf={
             "DigestAuthenticationProvider.superDigest": "super:D/InIHSb7yEEbrWz8b9l71RjZJU="})
-        self.running = False
+        self.running, self.killer = False, None
 
     @property
     def address(self):
@@ -50,9 +76,13 @@ class OneServer:
         if not self.running:
             self.server.start()
             self.running = True
+            if KILL_WRITER:
+                self.killer = Killer(self.server, KILL_WRITER)
 
     def stop(self):
         if self.running:
+            if self.killer:
+                self.killer.stop()
             self.server.stop()
             self.running = False
 
@@ -92,3 +122,10 @@ def pytest_collection_modifyitems(config, items):
     out = [i for i in items if any(name in i.nodeid for name in LEFT_OUT)]
     config.hook.pytest_deselected(items=out)
     items[:] = [i for i in items if i not in out]
+
+
+def pytest_sessionfinish(session):
+    if KILL_WRITER:
+        print("\nkilled the writer %d times" % Killer.kills)
+        if Killer.kills < 10:
+            session.exitstatus = 1

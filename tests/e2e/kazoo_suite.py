@@ -1,5 +1,10 @@
 #!/usr/bin/python3
-"""kazoo's own test suite (Debian's python3-kazoo) against one server; arguments go to pytest."""
+"""kazoo's own test suite (Debian's python3-kazoo) against one server.
+
+  kazoo_suite.py [--kill-writer SECONDS] [arguments of pytest]
+
+With --kill-writer the server's writer is killed that often, and everything must pass as ever.
+"""
 import os
 import subprocess
 import sys
@@ -12,12 +17,15 @@ from server import HERE, end_all, spawn
 def main():
     env = dict(os.environ, PYTHONPATH=HERE, PYTHONDONTWRITEBYTECODE="1",
                ZOOKEEPER_VERSION="3.8.0", ZOOKEEPER_CLUSTER_SIZE="1", ZOOKEEPER_PATH="unused")
+    args = sys.argv[1:]
+    if args[:1] == ["--kill-writer"]:
+        env["KILL_WRITER"], args = args[1], args[2:]
     with tempfile.TemporaryDirectory(prefix="e2e-kazoo-") as where:
         results = os.path.join(where, "results.xml")
-        args = ["/usr/bin/python3", "-m", "pytest", "-p", "kazoo_plugin", "-p", "no:cacheprovider",
+        command = ["/usr/bin/python3", "-m", "pytest", "-p", "kazoo_plugin", "-p", "no:cacheprovider",
                 "--pyargs", "kazoo.tests", "-q", "--tb=short", "-W", "ignore",
-                "--show-capture=no", "--junitxml=" + results, *sys.argv[1:]]
-        p = spawn(args, env=env, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                "--show-capture=no", "--junitxml=" + results, *args]
+        p = spawn(command, env=env, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         text = p.communicate()[0].decode(errors="replace")
         try:
             cases = list(xml.etree.ElementTree.parse(results).iter("testcase"))

@@ -110,6 +110,29 @@ def title(pid):
         return ""
 
 
+def _inode_of(local, remote):
+    """Of an IPv4 socket of this host: what /proc calls it."""
+    ends = tuple("%s:%04X" % (socket.inet_aton(host)[::-1].hex().upper(), port)
+                 for host, port in (local, remote))
+    with open("/proc/net/tcp") as f:
+        for line in f:
+            field = line.split()
+            if tuple(field[1:3]) == ends:
+                return "socket:[%s]" % field[9]
+    raise RuntimeError("no socket from %s to %s" % (local, remote))
+
+
+def _sockets_of(pid):
+    where = "/proc/%d/fd" % pid
+    found = set()
+    for name in os.listdir(where):
+        try:
+            found.add(os.readlink(os.path.join(where, name)))
+        except OSError:
+            pass
+    return found
+
+
 def alive(pid):
     st = _stat(pid)
     return st is not None and st[0] not in "ZX"
@@ -244,6 +267,17 @@ class Server:
 
     def workers(self):
         return wait_until("workers", lambda: sorted(self.titled("paddockd: worker")))
+
+    def worker_of(self, sock):
+        """The pid of the worker that holds the other end of a client's connected socket."""
+        inode = _inode_of(sock.getpeername(), sock.getsockname())
+
+        def holder():
+            for pid in self.workers():
+                if inode in _sockets_of(pid):
+                    return pid
+            return None
+        return wait_until("somebody holds the connection", holder)
 
     def signal_all(self, sig):
         for pid in self.pids():

@@ -278,6 +278,43 @@ def client_lives(client, apache, wanted, sessions):
         resume(paddock.port, sessions)
 
 
+def move(data, pattern, to):
+    os.makedirs(to, exist_ok=True)
+    for path in glob.glob(os.path.join(data, "version-2", pattern)):
+        os.rename(path, os.path.join(to, os.path.basename(path)))
+
+
+def nodes_of(kind, data, make=None):
+    """Start a server there, make a node, stop it: the nodes that it has."""
+    with on(kind, data) as s:
+        c = w.session(s.port)
+        if make:
+            c.ok(w.CREATE, w.create(make))
+        found = sorted(n.decode() for n in c.ok(w.GET_CHILDREN, w.read("/")))
+        c.close()
+        expect("exit of " + kind, s.stop() in (0, 143), True)
+    return [n for n in found if n != "zookeeper"]
+
+
+def test_a_zookeeper_that_ran_on_its_old_files_is_noticed():
+    data, aside = fresh(), fresh("aside")
+    nodes_of("apache", data, "/common")
+    expect("imported", nodes_of("paddock", data, "/ours"), ["common", "ours"])
+    expect("again", nodes_of("paddock", data), ["common", "ours"])
+    expect("old files", nodes_of("apache", data, "/theirs"), ["common", "theirs"])
+    both = on("paddock", data).start(wait=False)
+    expect("exit status", both.process.wait(30), 3)
+    expect("what to do is told", "ZooKeeper has run on this directory since. To go on with its "
+           "state, move all paddock.* away" in both.log_tail(), True)
+    move(data, "[ls]*", aside)
+    expect("ours", nodes_of("paddock", data), ["common", "ours"])
+    move(data, "paddock.*", fresh("ours"))
+    for name in os.listdir(aside):
+        os.rename(os.path.join(aside, name), os.path.join(data, "version-2", name))
+    expect("theirs", nodes_of("paddock", data), ["common", "theirs"])
+    expect("and still", nodes_of("paddock", data), ["common", "theirs"])
+
+
 def contents(directory):
     out = {}
     for path in glob.glob(directory + "/**", recursive=True):

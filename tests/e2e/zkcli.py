@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 
-from server import APACHE_CLASSES, Server, end_all, spawn
+from server import APACHE_CLASSES, Server, disturbances, end_all, spawn
 
 CLI_MT = "/usr/lib/zookeeper/bin/cli_mt"
 ZKCLI = "/usr/share/zookeeper/bin/zkCli.sh"
+LOST = "ConnectionLoss"
 JARS = "commons-cli jline slf4j-api slf4j-nop zookeeper zookeeper-jute".split()
 
 # (command, [patterns that its output must have]); "!pattern": must not have
@@ -76,29 +78,88 @@ def check(output, patterns):
     return wrong
 
 
-def shell(server):
-    """All commands in one zkCli; the output of each between two marks."""
-    env = dict(os.environ, CLASSPATH=":".join("/usr/share/java/%s.jar" % j for j in JARS))
-    p = spawn(["java", "-Dzookeeper.log.dir=.", "-cp", env["CLASSPATH"] + ":" + APACHE_CLASSES,
-               "org.apache.zookeeper.ZooKeeperMain", "-server", server.address],
-              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-              cwd=server.dir, env=env)
-    outputs = []
-    for command, _ in SCRIPT + [("quit", [])]:
+class Shell:
+    """A running zkCli; what it printed up to each answer."""
+
+    def __init__(self, server):
+        path = ":".join("/usr/share/java/%s.jar" % j for j in JARS) + ":" + APACHE_CLASSES
+        self.p = spawn(["java", "-Dzookeeper.log.dir=.", "-cp", path,
+                        "org.apache.zookeeper.ZooKeeperMain", "-server", server.address],
+                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, cwd=server.dir)
+        self.marks = 0
+
+    def send(self, command):
+        self.p.stdin.write(command + "\n")
+        self.p.stdin.flush()
+
+    def ask(self, command):
+        """Its output, with what watches printed before it."""
+        self.marks += 1
         # An unknown path is a mark: its error comes when all before it is answered.
-        mark = "/mark-%d" % len(outputs)
-        p.stdin.write("%s\nget %s\n" % (command, mark))
-        p.stdin.flush()
-        if command == "quit":
-            break
-        text = ""
-        for line in p.stdout:
+        mark, text = "/mark-%d" % self.marks, ""
+        self.send("%s\nget %s" % (command, mark))
+        for line in self.p.stdout:
             if "Node does not exist: " + mark in line:
                 break
-            text += line
-        outputs.append(text)
-    p.wait(30)
+            if LOST in line and line.rstrip().endswith(mark):
+                time.sleep(0.1)         # the client itself tries again no sooner
+                self.send("get " + mark)
+            else:
+                text += line
+        return text
+
+    def quit(self):
+        self.send("quit")
+        self.p.wait(30)
+
+
+def answered(cli, command, patterns):
+    """Its output. Events are printed by another thread of the client, and may come later."""
+    text, deadline = cli.ask(command), time.monotonic() + 10
+    while time.monotonic() < deadline and any(
+            "type:" in p and not re.search(p, text, re.M) for p in patterns):
+        text += cli.ask("sync /")
+    return text
+
+
+def shell(server):
+    """All commands in one zkCli, the output of each."""
+    cli = Shell(server)
+    outputs = [answered(cli, command, patterns) for command, patterns in SCRIPT]
+    cli.quit()
     return outputs
+
+
+def through(server, cli, how):
+    """A disturbance, and the shell goes on in its session: what is wrong, and all that it said."""
+    path, said = "/through/%s" % how, ""
+    said += cli.ask("create -e %s before" % path)
+    server.disturb(how)
+    for command, pattern in (("set %s after" % path, "^$|^[^E]*$"), ("get %s" % path, "^after$"),
+                             ("getEphemerals /through", re.escape(path))):
+        deadline = time.monotonic() + 30
+        while True:
+            output = cli.ask(command)
+            said += output
+            if LOST not in output or time.monotonic() > deadline:
+                break
+        if LOST in output or not re.search(pattern, output, re.M):
+            return "%s lacks %s" % (command, pattern), said
+    # A writer's death costs no connection.
+    if how == "writer" and (LOST in said or "Disconnected" in said):
+        return "the connection was lost", said
+    return None, said
+
+
+def disturbed(server):
+    """(name, what is wrong, output) for each disturbance, all in one session of one shell."""
+    cli = Shell(server)
+    cli.ask("create /through x")
+    for how in disturbances():
+        wrong, said = through(server, cli, how)
+        yield "through " + how, wrong, said
+    cli.quit()
 
 
 def one_shot(server, *command):
@@ -141,6 +202,10 @@ def main():
             passed, failed = passed + (not wrong), failed + bool(wrong)
             if wrong:
                 print("FAILED %s: %s\n%s" % (command, "; ".join(wrong), output))
+        for name, wrong, output in disturbed(server):
+            passed, failed = passed + (not wrong), failed + bool(wrong)
+            if wrong:
+                print("FAILED %s: %s\n%s" % (name, wrong, output))
     print("RESULT %d %d" % (passed, failed))
     end_all()
     return 1 if failed else 0

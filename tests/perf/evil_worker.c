@@ -252,6 +252,7 @@ int main(int argc, char **argv)
 	static const struct sup_entries entries = {writer_main, snapshotter_main, evil_main};
 	struct sup_conf_texts texts;
 	struct conf c;
+	int status;
 
 	log_set_role("supervisor");
 	if (argc != 2 || sup_conf_load(&c, argv[1], &texts)) {
@@ -261,5 +262,7 @@ int main(int argc, char **argv)
 	}
 	sup_conf_fit(&c, "");
 	sup_title_init(argc, argv);
-	return sup_run(&c, &entries);
+	status = sup_run(&c, &entries);
+	sup_conf_free(&c);
+	return status;
 }

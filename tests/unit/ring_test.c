@@ -119,6 +119,32 @@ TEST_F(shm_ring, an_empty_record_is_the_callers_bug, struct ring_fx, ring_up, ri
 }
 
 /* Whatever stands in the seat, a pop ends, stays in bounds and never gives back too much. */
+TEST_F(shm_ring, a_glance_shows_what_pop_will_give_and_moves_nothing, struct ring_fx, ring_up,
+       ring_down)
+{
+	uint64_t at = 0, turns = 0;
+	uint32_t n = 0;
+
+	/* Far enough for the ring's end to come by, with the skip before it. */
+	while (turns++ < 100) {
+		for (n = 0; n < 7; n++)
+			REQUIRE(EXPECT_I(push(&f->tx, f->big + n, f->size / 64 + 8 * n), ==, 0));
+		shm_ring_publish(&f->tx);
+		at = 0;
+		for (n = 0; n < 7; n++) {
+			REQUIRE(EXPECT_U(shm_ring_glance(&f->rx, &at, f->got, 16), ==, 16));
+			REQUIRE(EXPECT_MEM(f->got, f->big + n, 16));
+		}
+		EXPECT_U(shm_ring_glance(&f->rx, &at, f->got, 16), ==, 0);
+		for (n = 0; n < 7; n++)
+			REQUIRE(EXPECT_I(shm_ring_pop(&f->rx, f->got, (uint32_t)f->size), ==,
+					 f->size / 64 + 8 * n));
+		shm_ring_consumed(&f->rx);
+	}
+	at = 0;
+	EXPECT_U(shm_ring_glance(&f->rx, &at, f->got, 16), ==, 0);
+}
+
 TEST_F(shm_ring, no_seat_whatever_it_holds_leads_the_writer_astray, struct ring_fx, ring_up,
        ring_down)
 {
@@ -127,7 +153,7 @@ TEST_F(shm_ring, no_seat_whatever_it_holds_leads_the_writer_astray, struct ring_
 	unsigned seed = (unsigned)t_seed(), bad = 0, good = 0;
 
 	for (int round = 0; round < 20000; round++) {
-		uint64_t tail = f->rx.tail;
+		uint64_t tail = f->rx.tail, at;
 		uint32_t kinds[] = {(uint32_t)rand_r(&seed) % 256, UINT32_MAX, 0, UINT32_MAX - 8,
 				    (uint32_t)rand_r(&seed)};
 		int64_t n;
@@ -137,6 +163,9 @@ TEST_F(shm_ring, no_seat_whatever_it_holds_leads_the_writer_astray, struct ring_
 			     tail + (uint64_t)(rand_r(&seed) % 400) * (rand_r(&seed) % 8 ? 8 : 7));
 		if (rand_r(&seed) % 64 == 0)
 			atomic_store(&seat->up_head, (uint64_t)rand_r(&seed) << 33);
+		at = 0;
+		for (int i = 0; i < 4; i++)
+			REQUIRE(EXPECT_U(shm_ring_glance(&f->rx, &at, f->got, 256), <=, 256));
 		n = shm_ring_pop(&f->rx, f->got, 256);
 		REQUIRE(EXPECT_TRUE(n >= 0 || n == -EBADMSG || n == -EMSGSIZE));
 		REQUIRE(EXPECT_TRUE(n <= 256));

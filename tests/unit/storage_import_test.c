@@ -134,6 +134,68 @@ TEST_F(storage_import, is_wanted_until_there_is_a_file_of_ours, struct import_fx
 	EXPECT_I(sto_import_wanted(&f->m->fs, "d", "d"), ==, 0);
 }
 
+static int check(struct import_fx *f)
+{
+	return sto_import_check(&f->m->fs, "d", "d", &f->out);
+}
+
+TEST_F(storage_import, a_zookeeper_that_wrote_since_is_noticed, struct import_fx, import_up,
+       import_down)
+{
+	EXPECT_I(check(f), ==, 0);
+	EXPECT_I(sto_import_wanted(&f->m->fs, "d", "d"), ==, 1); /* a record is no state */
+	memfs_add(f->m, "paddock.snapshot.000000000000002c", "", 0);
+	EXPECT_I(check(f), ==, 0);
+	memfs_add(f->m, "snapshot.28", "", 0); /* started, and nothing written */
+	EXPECT_I(check(f), ==, 0);
+	memfs_add(f->m, "log.2d", "", 0);
+	EXPECT_I(check(f), ==, -EEXIST);
+	EXPECT_TRUE(strstr(f->out.message, "log.2d is newer than what was imported") != NULL);
+	drop_file(f, "log.2d");
+	EXPECT_I(check(f), ==, 0);
+	memfs_add(f->m, "snapshot.2d.gz", "", 0);
+	EXPECT_I(check(f), ==, -EEXIST);
+	/* The operator decides for ZooKeeper's state. */
+	drop_file(f, "paddock.snapshot.000000000000002c");
+	drop_file(f, "paddock.imported");
+	EXPECT_I(check(f), ==, 0);
+	memfs_add(f->m, "paddock.log.0000000000000001", "", 0);
+	EXPECT_I(check(f), ==, 0);
+}
+
+TEST_F(storage_import, a_record_of_it_that_is_damaged_is_refused, struct import_fx, import_up,
+       import_down)
+{
+	static const char *const bad[] = {"",
+					  "000000000000002\n",
+					  "000000000000002c",
+					  "000000000000002cc",
+					  "000000000000002g\n",
+					  "000000000000002c\n\n"};
+
+	memfs_add(f->m, "paddock.log.0000000000000001", "", 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		memfs_add(f->m, "paddock.imported", bad[i], strlen(bad[i]));
+		EXPECT_I(check(f), ==, -EBADMSG);
+		EXPECT_TRUE(strstr(f->out.message, "paddock.imported is damaged") != NULL);
+		drop_file(f, "paddock.imported");
+	}
+	EXPECT_I(check(f), ==, 0);
+	/* Every call that fails is told; the next start begins again. */
+	for (f->m->fail_at = 1;; f->m->fail_at++) {
+		f->m->calls = 0;
+		memfs_unlink(f->m, 0, "paddock.imported");
+		f->m->calls = 0;
+		f->m->fail_errno = EIO;
+		if (!check(f))
+			break;
+	}
+	EXPECT_U(f->m->calls, <, f->m->fail_at);
+	EXPECT_U(f->m->fail_at, >, 8);
+	f->m->fail_at = 0;
+	EXPECT_I(check(f), ==, 0);
+}
+
 TEST_F(storage_import, each_snapshot_and_the_log_behind_it_end_at_the_same_zxid, struct import_fx,
        import_up, import_down)
 {

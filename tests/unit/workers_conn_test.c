@@ -1,3 +1,6 @@
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "tests/unit/workers_fx.h"
 
 #define FX_TEST(suite_, name_) TEST_F(suite_, name_, struct workers_fx, workers_up, workers_down)
@@ -363,6 +366,49 @@ FX_TEST(workers_conn, new_writer_gets_session_auth_and_what_is_unanswered_in_ord
 	EXPECT_I(fx_pop(f), ==, 0);
 	new_writer(f, 7);
 	EXPECT_I(fx_pop(f), ==, 0);
+}
+
+struct takeover {
+	struct workers_fx *f;
+	int32_t epoch;
+	unsigned spin;
+	atomic_bool go;
+};
+
+/* A writer that comes into service: come_into_service() in its loop has the same order. */
+static void *take_over(void *arg)
+{
+	struct takeover *t = arg;
+	struct msg_down d = {.kind = DOWN_EPOCH, .worker = MSG_NO_WORKER, .xid = t->epoch};
+
+	while (!atomic_load(&t->go))
+		;
+	for (volatile unsigned i = 0; i < t->spin; i++)
+		;
+	atomic_store(&t->f->board.h.board->writer_epoch, (uint32_t)t->epoch);
+	fx_put(t->f, &d, NULL, NULL);
+	return NULL;
+}
+
+/* Its requests would be taken for a former writer's, and nobody would ever answer them. */
+FX_TEST(workers_conn, worker_that_starts_while_a_writer_comes_into_service_knows_its_epoch)
+{
+	const struct shm_heritage *h = &f->board.h;
+
+	for (int32_t epoch = 1; epoch <= 1000; epoch++) {
+		struct takeover t = {.f = f, .epoch = epoch, .spin = (unsigned)epoch * 37 % 20000};
+		pthread_t thread;
+
+		wrk_fini(&f->w);
+		REQUIRE(EXPECT_I(pthread_create(&thread, NULL, take_over, &t), ==, 0));
+		atomic_store(&t.go, true);
+		EXPECT_I(wrk_init(&f->w, h, 0), ==, 0);
+		pthread_join(thread, NULL);
+		f->w.tree = f->tree;
+		fx_turn(f);
+		atomic_store(&h->seat[1]->cursor, f->down.head); /* the other worker follows */
+		REQUIRE(EXPECT_U(f->w.epoch, ==, epoch));
+	}
 }
 
 FX_TEST(workers_conn, write_that_the_dead_writer_had_logged_is_answered_by_its_session)

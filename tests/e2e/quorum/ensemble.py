@@ -172,7 +172,7 @@ class Member(Server):
 
     def mode(self):
         """leader, follower, observer, or "" while it does not serve."""
-        found = re.search(r"^Mode: (\w+)", self.ask("srvr"), re.M)
+        found = re.search(r"^Mode: (leader|follower|observer)$", self.ask("srvr"), re.M)
         return found.group(1) if found else ""
 
     def zxid(self):

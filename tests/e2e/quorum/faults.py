@@ -13,6 +13,7 @@ Partitions and full disks need root, for namespaces. Prints "RESULT passed faile
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,11 +23,12 @@ import traceback
 import ensemble as en
 from ensemble import Ensemble, Net
 from load import Load
-from server import end_all, signal_pid, wait_until
+from server import ROOT, end_all, signal_pid, wait_until
 
 FULL = ("aaa", "ppp", "app", "aap", "ppppp", "aaapp", "aaa+a", "aaa+P", "ppp+a", "app+p")
 FAULTS = {}                 # name: function(Case)
 WRITES = 150                # that must get through after each step
+PATIENCE = 1.5              # seconds that the most impatient client waits for an answer
 
 
 def fault(f):
@@ -41,6 +43,7 @@ class Case:
         self.e, self.net, self.rng = ensemble, net, random.Random(seed)
         self.load = Load(ensemble, "/%s-%d" % (name, number), seed)
         self.deposed = []       # (member, from, to): stopped, cut off, or about to learn of it
+        self.leaderless = []    # (from, to): there may have been nobody to answer
         self.restarted = set()
         ensemble.led.clear()
         self.notes = []
@@ -60,6 +63,10 @@ class Case:
         self.restarted.update(members)
         for m in members:
             m.kill()
+
+    def without_leader(self, began):
+        """Since then, until now, a leader was missing, and requests had to wait."""
+        self.leaderless.append((began - PATIENCE, time.monotonic()))
 
     def back(self, *members):
         for m in members:
@@ -82,6 +89,7 @@ class Case:
             for m in members:
                 m.signal_all(signal.SIGCONT)
         self.e.serving(60)
+        self.without_leader(began)
         self.deposed += [(m, began, time.monotonic() + self.silence()) for m in members]
 
     def look(self, what):
@@ -103,7 +111,8 @@ class Case:
     def hung(self):
         """Members that took a request and, though nothing was done to them, gave no answer."""
         return ["%r from %.1f to %.1f" % (m, a, b) for c in self.load.all for m, a, b in c.hung
-                if m.kind == "paddock" and not self.excused(m, a) and not self.excused(m, b)]
+                if m.kind == "paddock" and not self.excused(m, a) and not self.excused(m, b)
+                and not any(x <= a <= y or x <= b <= y for x, y in self.leaderless)]
 
     def check_mismatches(self):
         """Members that found the leader's digests not to be theirs. Not those that started or were
@@ -132,9 +141,10 @@ class Case:
 
 @fault
 def kill_leader(case):
-    m = case.e.leader()
+    m, began = case.e.leader(), time.monotonic()
     case.kill(m)
     case.more("leader dead")
+    case.without_leader(began)
     case.back(m)
 
 
@@ -156,35 +166,43 @@ def kill_observer(case):
 
 @fault
 def kill_all(case):
+    began = time.monotonic()
     case.kill(*case.e.members)
     case.back(*case.e.members)
+    case.without_leader(began)
 
 
 @fault
 def kill_leaders(case):
     """The leader, and its successor as soon as there is one; without a pause between."""
-    dead = []
+    dead, began = [], time.monotonic()
     for _ in range(len(case.e.voters()) // 2):
         dead.append(case.e.serving(60, [m for m in case.e.voters() if m not in dead]))
         case.kill(dead[-1])
     case.more("leaders dead")
+    case.without_leader(began)
     case.back(*dead)
 
 
 @fault
 def kill_majority(case):
     """Nothing may be acknowledged until they are back."""
+    began = time.monotonic()
     dead = case.rng.sample(case.e.voters(), len(case.e.voters()) // 2 + 1)
     case.kill(*dead)
     case.back(*dead)
+    case.without_leader(began)
 
 
 @fault
 def rolling_restart(case):
     for m in case.e.members:
         case.restarted.add(m)
+        led, began = case.e.leader() is m, time.monotonic()
         m.stop()
         case.more("without %r" % m)
+        if led:
+            case.without_leader(began)
         case.back(m)
 
 
@@ -210,9 +228,11 @@ def kill_processes(case):
     lead = case.e.leader()
     for m in [m for m in case.e.members if m.kind == "paddock" and m is lead] + [
             m for m in case.e.members if m.kind == "paddock" and m is not lead][:1]:
+        began = time.monotonic()
         signal_pid(m.writer(), signal.SIGKILL)
         case.more("writer of %r dead" % m)
         case.e.serving()
+        case.without_leader(began)
         signal_pid(m.workers()[0], signal.SIGKILL)
         case.more("worker of %r dead" % m)
         case.e.serving()
@@ -224,9 +244,12 @@ def kill_processes(case):
 def wipe(case):
     """A follower, then the leader, comes back with an empty disk, while the others write."""
     for m in (case.rng.choice(case.e.followers()), case.e.leader()):
+        led, began = case.e.leader() is m, time.monotonic()
         case.kill(m)
         m.wipe()
         case.more("%r wiped" % m)
+        if led:
+            case.without_leader(began)
         case.back(m)
         case.more("%r back" % m)
 
@@ -363,8 +386,12 @@ def run_case(e, net, name, seed, number, o):
         print("FAILED %s %s, seed %d: %s: %s\n%s" % (
             e.spec, name, seed, type(problem).__name__, problem,
             traceback.format_exc() if o.v else ""), flush=True)
+        kept = os.path.join(ROOT, "build", "e2e", "%s-%s-%d" % (e.spec, name, seed))
+        os.makedirs(kept, exist_ok=True)
+        print("   logs are kept in %s" % kept)
         for m in e.members:
-            print("   %r %s %s" % (m, m.mode() or "does not serve", m.dir))
+            shutil.copy(m.log, os.path.join(kept, "%r.log" % m))
+            print("   %r %s" % (m, m.mode() or "does not serve"))
             print("      " + "\n      ".join(m.log_tail(1500).splitlines()[-8:]), flush=True)
         return False
 
