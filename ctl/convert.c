@@ -6,6 +6,7 @@
 #include "ctl/ctl.h"
 #include "storage/export.h"
 #include "storage/file.h"
+#include "storage/member.h"
 #include "writer/offline.h"
 
 static void warn_found(const struct sto_recovered *found)
@@ -44,6 +45,26 @@ int ctl_import(int n, char **args)
 	return CTL_OK;
 }
 
+/*
+ * Of a member of an ensemble: its promises, as they are now. ZooKeeper does not start on a log that
+ * goes beyond the epoch that it took over.
+ */
+static int export_promises(const char *from, const char *to, int64_t last_zxid)
+{
+	struct sto_member m;
+	int err = sto_member_load(&sto_fs_readonly, from, &m);
+
+	if (err == -ENOENT)
+		return 0;
+	if (err)
+		return ctl_fail(CTL_FAILED, "record of the member: %s", strerror(-err));
+	if (last_zxid >> 32 > m.current_epoch || m.must_sync)
+		return ctl_fail(CTL_FAILED, "this member was not in sync with its leader when it "
+					    "stopped: start it once more before");
+	err = sto_member_export(&sto_fs_posix, to, &m);
+	return err ? ctl_fail(CTL_FAILED, "epochs: %s", strerror(-err)) : 0;
+}
+
 int ctl_export(int n, char **args)
 {
 	const char *data = args[0], *log = n == 3 ? args[1] : NULL, *to = args[n - 1];
@@ -66,6 +87,9 @@ int ctl_export(int n, char **args)
 	if (err)
 		return ctl_fail(CTL_FAILED, "export of %s: %s", data,
 				*e.message ? e.message : strerror(-err));
+	status = export_promises(from.snap, target.snap, e.found.last_zxid);
+	if (status)
+		return status;
 	printf("exported zxid=0x%" PRIx64 " snapshot=0x%" PRIx64 " txns=%" PRIu64 " nodes=%" PRIu64
 	       " sessions=%" PRIu64 "\n",
 	       (uint64_t)e.found.last_zxid,

@@ -112,7 +112,7 @@ struct shm_ensemble {
 	_Atomic int64_t served_epoch; /* the last one in which we were in service */
 	/* The last transaction before settled_zxid, when that is the start of an epoch. */
 	_Atomic int64_t settled_txn;
-	_Atomic int64_t elections, since_wall_ms;
+	_Atomic int64_t elections, digest_mismatches;
 	_Atomic uint32_t must_sync;
 	_Atomic uint32_t n_learners;
 	struct shm_member_view learner[SHM_MEMBERS]; /* leader: who is connected */

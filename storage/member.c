@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <xxhash.h>
 
 #include "base/bytes.h"
@@ -66,23 +68,54 @@ int sto_record_load(const struct sto_fs *fs, int dir, struct sto_record *r)
 	return sto_record_get(bytes, (size_t)got, r) ? 0 : -EBADMSG;
 }
 
-int sto_record_store(const struct sto_fs *fs, int dir, const struct sto_record *r)
+/* The whole file is there, durable, or the one before it. */
+static int replace_file(const struct sto_fs *fs, int dir, const char *name, const void *bytes,
+			size_t n)
 {
-	uint8_t bytes[STO_MEMBER_BYTES];
+	char tmp[STO_NAME_MAX];
 	int err, fd;
 
-	CHECK(epochs_ok(&r->member)); /* I1 */
-	sto_record_put(bytes, r);
-	fd = fs->open(fs->self, dir, STO_MEMBER STO_TMP_SUFFIX, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	snprintf(tmp, sizeof(tmp), "%s%s", name, STO_TMP_SUFFIX);
+	fd = fs->open(fs->self, dir, tmp, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	if (fd < 0)
 		return fd;
-	err = sto_write(fs, fd, bytes, sizeof(bytes), 0);
+	err = sto_write(fs, fd, bytes, n, 0);
 	if (!err)
 		err = fs->sync(fs->self, fd);
 	fs->close(fs->self, fd);
 	if (!err)
-		err = fs->rename(fs->self, dir, STO_MEMBER STO_TMP_SUFFIX, STO_MEMBER);
+		err = fs->rename(fs->self, dir, tmp, name);
 	return err ? err : fs->sync(fs->self, dir);
+}
+
+int sto_record_store(const struct sto_fs *fs, int dir, const struct sto_record *r)
+{
+	uint8_t bytes[STO_MEMBER_BYTES];
+
+	CHECK(epochs_ok(&r->member)); /* I1 */
+	sto_record_put(bytes, r);
+	return replace_file(fs, dir, STO_MEMBER, bytes, sizeof(bytes));
+}
+
+static int export_epoch(const struct sto_fs *fs, int dir, const char *name, int64_t epoch)
+{
+	char text[EPOCH_DIGITS + 2];
+
+	return replace_file(fs, dir, name, text,
+			    (size_t)snprintf(text, sizeof(text), "%" PRId64, epoch));
+}
+
+int sto_member_export(const struct sto_fs *fs, const char *snap_dir, const struct sto_member *m)
+{
+	int err, dir = sto_dir_open(fs, snap_dir);
+
+	if (dir < 0)
+		return dir;
+	err = export_epoch(fs, dir, "acceptedEpoch", m->accepted_epoch);
+	if (!err)
+		err = export_epoch(fs, dir, "currentEpoch", m->current_epoch);
+	fs->close(fs->self, dir);
+	return err;
 }
 
 int sto_member_load(const struct sto_fs *fs, const char *snap_dir, struct sto_member *m)

@@ -55,6 +55,9 @@ int sto_member_store(const struct sto_fs *fs, const char *snap_dir, const struct
 int sto_member_settle(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
 		      struct sto_member *m);
 
+/* Write Apache ZooKeeper's acceptedEpoch and currentEpoch, in place of what is there. */
+int sto_member_export(const struct sto_fs *fs, const char *snap_dir, const struct sto_member *m);
+
 /* Make both `staged` directories, empty. -EINPROGRESS: something is pending that settling could not
  * carry out, and the record does not say must_sync. */
 int sto_stage_begin(const struct sto_fs *fs, const char *snap_dir, const char *log_dir);

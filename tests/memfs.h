@@ -201,7 +201,7 @@ static inline int memfs_dir_of(struct memfs *m, const char *path)
 	if (i == MEMFS_DIRS)
 		abort();
 	if (i == m->dirs)
-		snprintf(m->dir[m->dirs++], 80, "%.*s", (int)n, path);
+		memcpy(m->dir[m->dirs++], path, n < 79 ? n : 79);
 	return i;
 }
 

@@ -156,33 +156,6 @@ static void out_of_step(struct worker *w, struct wrk_conn *c, const struct msg_d
 	wrk_conn_close(w, c);
 }
 
-static void answer_txn(struct worker *w, struct wrk_conn *c, const struct msg_down *d,
-		       const uint8_t *body)
-{
-	struct wrk_request *r = wrk_awaited(c, WRK_WRITE);
-	bool closes = r && r->op == ZK_OP_CLOSE_SESSION;
-	struct jute_out out;
-
-	if (r && d->type != ZK_OP_ERROR && closes != (d->type == ZK_OP_CLOSE_SESSION))
-		r = NULL;
-	if (!r || r->xid != d->xid) {
-		/* Without a name it may be the session's expiry: nobody's answer. */
-		if (d->worker != MSG_NO_WORKER)
-			out_of_step(w, c, d);
-		return;
-	}
-	out = wrk_reply_begin(w, c, d->reply_len, r->xid, d->zxid, d->err);
-	jute_put_bytes(&out, body, d->reply_len);
-	wrk_reply_end(w, c, &out);
-	if (c->state == WRK_GONE)
-		return;
-	wrk_answered(w, c, d->zxid);
-	if (closes) {
-		c->attached = false;
-		wrk_conn_last(w, c);
-	}
-}
-
 /* Answers that came before their turn, as they took no way through the log. */
 static void settle(struct worker *w, struct wrk_conn *c)
 {
@@ -242,6 +215,54 @@ static void answer_sync(struct worker *w, struct wrk_conn *c, const struct msg_d
 	wrk_reply_end(w, c, &out);
 	if (c->state != WRK_GONE)
 		wrk_answered(w, c, w->rx.zxid);
+}
+
+/*
+ * The write `xid` was done by a writer that is gone, or by a leader. Syncs before it may have lost
+ * their answers with that writer: they show no less than the write. What else stands before it was
+ * lost for good, and sending it again would do the write twice, too (V1). False: it is closed.
+ */
+static bool reach(struct worker *w, struct wrk_conn *c, int32_t xid)
+{
+	const struct wrk_request *r = wrk_undone(c, WRK_WRITE, xid);
+
+	while (r && c->state != WRK_GONE && wrk_awaited(c, WRK_SYNC))
+		answer_sync(w, c, &(struct msg_down){.kind = DOWN_SYNC});
+	if (!r || c->state == WRK_GONE || c->head == r)
+		return c->state != WRK_GONE;
+	wrk_conn_close(w, c);
+	return false;
+}
+
+static void answer_txn(struct worker *w, struct wrk_conn *c, const struct msg_down *d,
+		       const uint8_t *body)
+{
+	struct wrk_request *r;
+	struct jute_out out;
+	bool closes;
+
+	if (!reach(w, c, d->xid))
+		return;
+	r = wrk_awaited(c, WRK_WRITE);
+	closes = r && r->op == ZK_OP_CLOSE_SESSION;
+	if (r && d->type != ZK_OP_ERROR && closes != (d->type == ZK_OP_CLOSE_SESSION))
+		r = NULL;
+	if (!r || r->xid != d->xid) {
+		/* Without a name it may be the session's expiry: nobody's answer. */
+		if (d->worker != MSG_NO_WORKER)
+			out_of_step(w, c, d);
+		return;
+	}
+	out = wrk_reply_begin(w, c, d->reply_len, r->xid, d->zxid, d->err);
+	jute_put_bytes(&out, body, d->reply_len);
+	wrk_reply_end(w, c, &out);
+	if (c->state == WRK_GONE)
+		return;
+	wrk_answered(w, c, d->zxid);
+	if (closes) {
+		c->attached = false;
+		wrk_conn_last(w, c);
+	}
 }
 
 static void answer_connect(struct worker *w, struct wrk_conn *c, const struct msg_down *d,

@@ -773,13 +773,29 @@ static void show(struct wtr_ensemble *e)
 	atomic_store_explicit(&view->logged_zxid, z->last_zxid, memory_order_relaxed);
 	atomic_store_explicit(&view->durable_zxid, z->durable_zxid, memory_order_relaxed);
 	atomic_store_explicit(&view->committed_zxid, z->commit_zxid, memory_order_relaxed);
+	atomic_store_explicit(&view->digest_mismatches, e->digest_differs, memory_order_relaxed);
 	atomic_store_explicit(&view->must_sync, z->must_sync, memory_order_relaxed);
+}
+
+/* A leader says with each transaction what the tree's digest is behind it (V10). */
+static void look_at_digest(struct wtr_ensemble *e)
+{
+	int32_t differs = e->core->apply.digest_differs;
+
+	if (differs == e->digest_differs)
+		return;
+	LOG_E("the tree differs from the leader's: digests of %d transactions up to zxid=0x%" PRIx64
+	      " are not ours; to have it sent anew, stop this server and empty its data directory",
+	      differs - e->digest_differs, e->core->applied_zxid);
+	e->digest_differs = differs;
 }
 
 bool wtr_ensemble_turn(struct wtr_ensemble *e)
 {
 	uint64_t now = e->core->now_ms;
 	bool done;
+
+	look_at_digest(e);
 
 	peer_elector_tick(e->elector, now);
 	peer_links_tick(e->links, now);

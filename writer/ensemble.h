@@ -69,6 +69,7 @@ struct wtr_ensemble {
 	bool delivered; /* the last step's packet is ours to deal with */
 	int64_t enters_zxid;
 	uint64_t zab_deadline_ms, served_ms, role_since_ms;
+	int32_t digest_differs;   /* of the core's counter, what was said */
 	struct jute_buf incoming; /* entry of the packet that is stepped */
 
 	/* Packets of learners for which the core has no room yet, in order. */

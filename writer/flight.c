@@ -290,7 +290,8 @@ void wtr_core_cut(struct wtr_core *c, int64_t zxid)
 		at = &(*at)->next;
 	if (*at && (*at)->first_zxid <= zxid) {
 		shorten(*at, zxid);
-		at = &(*at)->next;
+		if ((*at)->n > (*at)->n_applied) /* else what is left of it has landed */
+			at = &(*at)->next;
 	}
 	forget_flight(c, *at);
 	*at = NULL;

@@ -152,8 +152,8 @@ static bool apply(struct wtr_loop *l)
 		count_commit(l);
 		wtr_core_durable(&l->core, durable);
 	}
-	if (l->ensemble && l->ensemble->installed)
-		return false; /* what is committed now is not of this tree */
+	if (!wtr_loop_goes_on(l)) /* that installed a state: what is behind it is not this tree's */
+		return true;
 	if (l->core.applied_zxid >= l->core.zab.commit_zxid || !tell(l))
 		return false;
 	wtr_core_apply(&l->core);
@@ -497,16 +497,23 @@ static void hear(struct wtr_loop *l, int ms)
 	}
 }
 
+int wtr_loop_rest_ms(struct wtr_loop *l)
+{
+	int ms = has_work(l) ? 0 : sleep_ms(l);
+
+	if (ms)
+		l->expected_ms = l->turn_ms + (uint64_t)ms;
+	return ms;
+}
+
 static void rest(struct wtr_loop *l)
 {
 	int ms;
 
 	shm_sleep_begin(&l->board->writer_sleeping);
-	ms = has_work(l) ? 0 : sleep_ms(l);
-	if (ms) {
-		l->expected_ms = l->turn_ms + (uint64_t)ms;
+	ms = wtr_loop_rest_ms(l);
+	if (ms)
 		hear(l, ms);
-	}
 	shm_sleep_end(&l->board->writer_sleeping);
 }
 
@@ -580,13 +587,13 @@ static void tell_others(struct wtr_loop *l)
 		wtr_ensemble_flush(l->ensemble);
 }
 
-static bool goes_on(const struct wtr_loop *l)
+bool wtr_loop_goes_on(const struct wtr_loop *l)
 {
 	return !atomic_load(&l->board->stopping) && l->rebuild != WTR_REBUILD_READY &&
 	       !(l->ensemble && l->ensemble->installed);
 }
 
-static int begin(struct wtr_loop *l)
+int wtr_loop_begin(struct wtr_loop *l)
 {
 	int err = open_epoll(l);
 
@@ -598,39 +605,34 @@ static int begin(struct wtr_loop *l)
 	return l->ensemble && wtr_ensemble_start(l->ensemble, l->epoll) ? EXIT_EVENTFD : 0;
 }
 
-int wtr_loop_run(struct wtr_loop *l)
+bool wtr_loop_turn(struct wtr_loop *l)
 {
-	int status = begin(l);
+	bool busy;
 
-	if (status)
-		return status;
-	while (goes_on(l)) {
-		bool busy;
+	begin_turn(l);
+	busy = hear_others(l);
+	if (!wtr_loop_goes_on(l))
+		return true;
+	if (!l->ensemble && !l->in_service && !come_into_service(l))
+		return false;
+	busy = apply(l) || busy;
+	if (!wtr_loop_goes_on(l))
+		return true;
+	if (l->ensemble)
+		enter_service(l);
+	busy = take(l) || busy;
+	tell_others(l);
+	busy = (tell(l) && hand_over(l)) || busy;
+	tell_others(l);
+	reclaim(l);
+	wtr_snap_policy(l);
+	show(l);
+	look_at_heap(l);
+	return busy;
+}
 
-		begin_turn(l);
-		busy = hear_others(l);
-		if (!goes_on(l))
-			break;
-		if (!l->ensemble && !l->in_service && !come_into_service(l)) {
-			rest(l);
-			continue;
-		}
-		busy = apply(l) || busy;
-		if (!goes_on(l))
-			break;
-		if (l->ensemble)
-			enter_service(l);
-		busy = take(l) || busy;
-		tell_others(l);
-		busy = (tell(l) && hand_over(l)) || busy;
-		tell_others(l);
-		reclaim(l);
-		wtr_snap_policy(l);
-		show(l);
-		look_at_heap(l);
-		if (!busy)
-			rest(l);
-	}
+int wtr_loop_end(struct wtr_loop *l)
+{
 	if (l->ensemble && l->ensemble->installed)
 		return EXIT_TORN; /* its log is closed, its tree is the past */
 	finish(l);
@@ -638,4 +640,16 @@ int wtr_loop_run(struct wtr_loop *l)
 		wtr_ensemble_stop(l->ensemble);
 	close(l->epoll);
 	return l->rebuild == WTR_REBUILD_READY ? EXIT_TORN : 0;
+}
+
+int wtr_loop_run(struct wtr_loop *l)
+{
+	int status = wtr_loop_begin(l);
+
+	if (status)
+		return status;
+	while (wtr_loop_goes_on(l))
+		if (!wtr_loop_turn(l))
+			rest(l);
+	return wtr_loop_end(l);
 }

@@ -77,5 +77,15 @@ struct wtr_loop {
 /* The commit ring is full: publish, wake everybody; after a while who lags most has to go. */
 void wtr_loop_make_room(struct wtr_loop *l);
 
-/* Serve until board->stopping. The exit status. */
+/*
+ * Serve until board->stopping. The exit status. In pieces, for who turns it himself (the
+ * simulator): begin, 0 or the status; while it goes on, a turn, which says whether there was
+ * something to do; when there was not, at most rest_ms may pass until the next one, unless bells
+ * ring; the end.
+ */
 int wtr_loop_run(struct wtr_loop *l);
+int wtr_loop_begin(struct wtr_loop *l);
+bool wtr_loop_goes_on(const struct wtr_loop *l);
+bool wtr_loop_turn(struct wtr_loop *l);
+int wtr_loop_rest_ms(struct wtr_loop *l);
+int wtr_loop_end(struct wtr_loop *l);

@@ -150,11 +150,11 @@ static int import(struct wtr_recovery *r, const struct sto_sink *sink)
 
 	r->apply.imported = r->imported = true;
 	r->limit = INT64_MAX;
-	err = sto_import(&sto_fs_posix, r->snap_dir, r->log_dir, sink, &r->found);
+	err = sto_import(r->fs, r->snap_dir, r->log_dir, sink, &r->found);
 	if (err)
 		return err;
-	err = wtr_snapshot_write(r->tree, shm_tree_zxid(r->tree), &sto_fs_posix, r->snap_dir, NULL,
-				 NULL, NULL);
+	err = wtr_snapshot_write(r->tree, shm_tree_zxid(r->tree), r->fs, r->snap_dir, NULL, NULL,
+				 NULL);
 	if (!err)
 		LOG_I("import zxid=0x%llx nodes=%lld: ZooKeeper's files are read, and left alone",
 		      (unsigned long long)shm_tree_zxid(r->tree),
@@ -165,7 +165,7 @@ static int import(struct wtr_recovery *r, const struct sto_sink *sink)
 static int read_all(struct wtr_recovery *r)
 {
 	const struct sto_sink sink = {r, begin, session, node, loaded, txn};
-	int wanted = sto_import_wanted(&sto_fs_posix, r->snap_dir, r->log_dir);
+	int wanted = sto_import_wanted(r->fs, r->snap_dir, r->log_dir);
 
 	int err = wanted < 0 ? wanted : 0;
 
@@ -176,17 +176,18 @@ static int read_all(struct wtr_recovery *r)
 		return err;
 	if (wanted)
 		return import(r, &sink);
-	return sto_recover(&sto_fs_posix, r->snap_dir, r->log_dir, false, &sink, &r->found);
+	return sto_recover(r->fs, r->snap_dir, r->log_dir, false, &sink, &r->found);
 }
 
-int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, uint64_t commit_size,
-		int64_t limit, int64_t fuzzy_zxid)
+int wtr_recover(struct wtr_recovery *r, const struct conf *conf, const struct sto_fs *fs,
+		uint32_t gen, uint64_t commit_size, int64_t limit, int64_t fuzzy_zxid)
 {
 	int err;
 
 	memset(r, 0, sizeof(*r));
 	r->misfit = -1;
 	r->conf = conf;
+	r->fs = fs;
 	r->gen = gen;
 	r->limit = limit;
 	r->fuzzy_zxid = fuzzy_zxid;

@@ -26,7 +26,8 @@ enum { WTR_DIR_MAX = 4096 };
 
 struct wtr_recovery {
 	const struct conf *conf; /* NULL: offline, the tree is private memory */
-	uint32_t gen;            /* region to build in */
+	const struct sto_fs *fs;
+	uint32_t gen; /* region to build in */
 	int64_t limit;
 	int64_t fuzzy_zxid; /* storage/member.h */
 	char snap_dir[WTR_DIR_MAX], log_dir[WTR_DIR_MAX];
@@ -50,8 +51,8 @@ struct wtr_recovery {
 
 /* limit: INT64_MAX when nothing was ever published. fuzzy_zxid: 0, or the member's. 0 or -errno,
  * after a line in the log. */
-int wtr_recover(struct wtr_recovery *r, const struct conf *conf, uint32_t gen, uint64_t commit_size,
-		int64_t limit, int64_t fuzzy_zxid);
+int wtr_recover(struct wtr_recovery *r, const struct conf *conf, const struct sto_fs *fs,
+		uint32_t gen, uint64_t commit_size, int64_t limit, int64_t fuzzy_zxid);
 
 /*
  * Offline (offline.h): from r->snap_dir and r->log_dir, all else zero, into a private tree, which

@@ -315,7 +315,7 @@ static void history_append(struct history *h, struct memfs *m, struct sto_log *l
 static void live(struct crash_fx *f, struct memfs *m, struct history *h, int batches)
 {
 	struct sto_log_options options = {
-	    .segment_size = 12 << 10, .force_sync = true, .direct = true};
+	    .segment_size = 16 << 10, .force_sync = true, .direct = true};
 	struct sto_log *log;
 
 	h->err = recover(f, m);

@@ -309,7 +309,7 @@ def cuts(case, pairs):
         for a, b in pairs:
             case.net.heal(a.sid, b.sid)
     case.e.serving(60)
-    case.deposed += [(m, began, time.monotonic()) for m in case.e.voters()]
+    case.deposed += [(m, began, time.monotonic()) for m in case.e.members]
     case.more("healed")
 
 
