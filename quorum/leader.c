@@ -130,12 +130,30 @@ static void tell_commit(struct zab *z, int64_t first, int64_t last)
 			tell_peer(z, i, first, last);
 }
 
+/* Is this server a voter of both, at the same quorum addresses? */
+static bool stays_leader(const struct zab *z, const struct quorum_config *next)
+{
+	const struct quorum_member *old = quorum_config_find(z->committed, z->opt.sid),
+				   *new = quorum_config_find(next, z->opt.sid);
+
+	if (!quorum_config_is_voter(next, z->opt.sid))
+		return false;
+	if (!old || old->n_addrs != new->n_addrs)
+		return !old;
+	for (uint8_t i = 0; i < old->n_addrs; i++)
+		if (old->addr[i].quorum_port != new->addr[i].quorum_port ||
+		    strcmp(quorum_config_host(z->committed, old->addr[i].host),
+			   quorum_config_host(next, new->addr[i].host)) != 0)
+			return false;
+	return true;
+}
+
 /* Who leads under the new configuration: this server, or who has most of the log (3.12). */
 static int64_t designated(const struct zab *z)
 {
 	const struct zab_peer *best = NULL;
 
-	if (quorum_config_is_voter(z->last_seen, z->opt.sid))
+	if (stays_leader(z, z->last_seen))
 		return z->opt.sid;
 	for (int32_t i = 0; i < z->peers_end; i++) {
 		const struct zab_peer *p = &z->peer[i];
@@ -178,12 +196,12 @@ static void commit(struct zab *z, struct zab_out *out, int64_t first, int64_t la
 	sid = designated(z);
 	tell_activate(z, sid);
 	z->reconfig_zxid = 0;
-	zab_activate(z, out);
+	zab_activate(z, out, z->last_seen);
 	if (sid != z->opt.sid) {
 		/* It commits nothing after that; the members go on with the next leader. */
 		z->decided_zxid = at;
 		zab_publish(z);
-		zab_to_looking(z, out, "not a voter of the new configuration");
+		zab_to_looking(z, out, "the new configuration names another leader");
 	} else if (at < last) {
 		tell_commit(z, at + 1, last);
 	}
@@ -210,15 +228,23 @@ static void put_uptodate(struct zab *z, int32_t peer)
 /* A quorum has the initial history: it is committed, and what comes is broadcast. */
 static void serve(struct zab *z, struct zab_out *out)
 {
+	bool stays = !z->last_seen || stays_leader(z, z->last_seen);
+
 	z->phase = ZAB_SERVING;
 	z->phase_ms = UINT64_MAX;
 	z->decided_zxid = z->initial_zxid;
 	z->check_ms = z->now_ms + z->opt.tick_ms;
-	zab_activate(z, out);
+	zab_activate(z, out, z->last_seen);
 	out->flags |= ZAB_OUT_SERVE;
 	for (int32_t i = 0; i < z->peers_end; i++)
 		if (z->peer[i].phase == ZAB_PEER_SYNC && z->peer[i].acked)
 			put_uptodate(z, i);
+	if (stays)
+		return;
+	/* A reconfiguration that its proposer did not finish: it is in force, without us. */
+	out->flags &= ~(uint32_t)ZAB_OUT_SERVE;
+	zab_publish(z);
+	zab_to_looking(z, out, "the new configuration names another leader");
 }
 
 void zab_leader_advance(struct zab *z, struct zab_out *out)
@@ -307,6 +333,20 @@ static bool has_promised(const struct zab *z, const struct zab_peer *p, int64_t 
 	return !p || p->phase >= ZAB_PEER_INFO;
 }
 
+/*
+ * The first configuration takes a version, so that it precedes those of servers that want to join.
+ * It counts when the members have agreed on it, with NEWLEADER (Leader.lead).
+ */
+static void give_version(struct zab *z, struct zab_out *out)
+{
+	if (!z->opt.first || z->committed->version || (z->last_seen && z->last_seen->version))
+		return;
+	*z->opt.first = *z->committed;
+	z->opt.first->version = zab_start_of(z);
+	z->last_seen = z->opt.first;
+	out->flags |= ZAB_OUT_CONFIG;
+}
+
 /* With the promises of a quorum the epoch is fixed, and promised here. */
 static void check_discovery(struct zab *z, struct zab_out *out)
 {
@@ -316,6 +356,7 @@ static void check_discovery(struct zab *z, struct zab_out *out)
 		z->epoch = z->accepted_epoch;
 	z->accepted_epoch = z->epoch;
 	out->flags |= ZAB_OUT_EPOCHS;
+	give_version(z, out);
 	z->phase = ZAB_EPOCH;
 	z->phase_ms = z->now_ms + zab_ticks(z, z->opt.init_limit);
 	for (int32_t i = 0; i < z->peers_end; i++)

@@ -137,6 +137,17 @@ static int on_operation(struct zab *z, struct zab_out *out, const struct zab_pac
 	return 0;
 }
 
+/* The last seen configuration is NEWLEADER's: one of a proposal that this leader does not have is
+ * no more. It is in force with UPTODATE; a proposal may bring a later one meanwhile. */
+static void take_config(struct zab *z, struct zab_out *out, const struct quorum_config *config)
+{
+	z->proposed = config;
+	if (!config || config->version < z->committed->version || config == z->last_seen)
+		return;
+	z->last_seen = config;
+	out->flags |= ZAB_OUT_CONFIG;
+}
+
 static int on_newleader(struct zab *z, struct zab_out *out, const struct zab_packet *in)
 {
 	if (in->zxid != zab_start_of(z) || z->phase != ZAB_SYNC)
@@ -144,7 +155,7 @@ static int on_newleader(struct zab *z, struct zab_out *out, const struct zab_pac
 	if (z->last_zxid < z->commit_zxid)
 		return give_up(z, out, "the leader lacks what was published here");
 	z->initial_zxid = z->last_zxid;
-	z->proposed = in->config;
+	take_config(z, out, in->config);
 	z->phase = ZAB_STORING;
 	if (BUG(EARLY_ACK_COUNTS))
 		z->acked_zxid = zab_start_of(z);
@@ -156,22 +167,8 @@ static int on_newleader(struct zab *z, struct zab_out *out, const struct zab_pac
 	return 0;
 }
 
-/* The last seen configuration is NEWLEADER's: one of a proposal that this leader does not have is
- * no more. */
-static void take_config(struct zab *z, struct zab_out *out)
-{
-	if (!z->proposed)
-		return;
-	if (z->proposed->version >= z->committed->version) {
-		z->last_seen = z->proposed;
-		out->flags |= ZAB_OUT_CONFIG;
-	}
-	z->proposed = NULL;
-}
-
 static void ack_newleader(struct zab *z, struct zab_out *out)
 {
-	take_config(z, out);
 	if (z->staged) {
 		out->flags |= ZAB_OUT_INSTALL;
 		z->staged = false;
@@ -223,7 +220,10 @@ static int on_uptodate(struct zab *z, struct zab_out *out)
 	if (z->decided_zxid < z->commit_zxid)
 		return give_up(z, out, "the leader has not committed what was published here");
 	z->phase = ZAB_ACTIVE;
-	zab_activate(z, out);
+	zab_activate(z, out, z->proposed);
+	z->proposed = NULL;
+	if (zab_role_differs(z) && z->opt.first)
+		return give_up(z, out, "the configuration has another role for this server");
 	out->flags |= ZAB_OUT_SERVE;
 	zab_put(z, 0, ZAB_SEND_PACKET, QUORUM_ACK, zab_start_of(z));
 	zab_publish(z);
@@ -271,10 +271,11 @@ static int on_activate(struct zab *z, struct zab_out *out, const struct zab_pack
 	on_commit(z, out, in->zxid);
 	if (z->role == ZAB_LOOKING)
 		return 0;
-	zab_activate(z, out);
+	if (z->last_seen && z->last_seen->version <= in->zxid)
+		zab_activate(z, out, z->last_seen);
 	if (in->sid != z->leader_sid)
 		return give_up(z, out, "the new configuration names another leader");
-	if (z->opt.observer == quorum_config_is_voter(z->committed, z->opt.sid))
+	if (zab_role_differs(z))
 		return give_up(z, out, "the new configuration has another role for this server");
 	return 0;
 }

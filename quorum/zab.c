@@ -59,9 +59,18 @@ static void unstage(struct zab *z, struct zab_out *out)
 	z->ready = true;
 }
 
+bool zab_role_differs(const struct zab *z)
+{
+	const struct quorum_member *me = quorum_config_find(z->committed, z->opt.sid);
+
+	return me && z->opt.observer != (me->role == QUORUM_OBSERVER);
+}
+
 void zab_to_looking(struct zab *z, struct zab_out *out, const char *why)
 {
 	zab_become(z, out, ZAB_LOOKING);
+	if (z->opt.first && zab_role_differs(z))
+		z->opt.observer = !z->opt.observer;
 	unstage(z, out);
 	memset(z->peer, 0, sizeof(z->peer[0]) * (size_t)z->peers_end);
 	z->peers_end = 0;
@@ -93,11 +102,13 @@ void zab_publish(struct zab *z)
 		z->commit_zxid = zxid;
 }
 
-void zab_activate(struct zab *z, struct zab_out *out)
+void zab_activate(struct zab *z, struct zab_out *out, const struct quorum_config *config)
 {
-	if (!z->last_seen || z->last_seen->version <= z->committed->version)
+	if (!config || config->version <= z->committed->version)
 		return;
-	z->committed = z->last_seen;
+	z->committed = config;
+	if (z->last_seen && z->last_seen->version < config->version)
+		z->last_seen = config;
 	out->flags |= ZAB_OUT_CONFIG;
 }
 
@@ -275,6 +286,17 @@ static int receive(struct zab *z, struct zab_out *out, const struct zab_event *e
 	return zab_learner_receive(z, out, event->packet);
 }
 
+/* A member of an ensemble with that configuration told us (FastLeaderElection.WorkerReceiver). */
+static int hear_config(struct zab *z, struct zab_out *out, const struct quorum_config *config)
+{
+	if (z->role != ZAB_LOOKING || !z->opt.first || config->version <= z->committed->version)
+		return -EPROTO;
+	zab_activate(z, out, config);
+	if (zab_role_differs(z))
+		z->opt.observer = !z->opt.observer;
+	return 0;
+}
+
 static int sync_asked(struct zab *z, int32_t peer)
 {
 	if (z->phase != ZAB_SERVING || !is_peer(z, peer) || z->peer[peer].phase != ZAB_PEER_ACTIVE)
@@ -347,6 +369,8 @@ static int dispatch(struct zab *z, const struct zab_event *event, struct zab_out
 			return -EPROTO;
 		zab_to_looking(z, out, "told to stop");
 		return 0;
+	case ZAB_CONFIG:
+		return hear_config(z, out, event->config);
 	}
 	return -EPROTO;
 }
@@ -388,7 +412,7 @@ static const char *const event_names[] = {
     [ZAB_LOST] = "LOST",       [ZAB_RECEIVE] = "RECEIVE",
     [ZAB_READY] = "READY",     [ZAB_SYNC_ASKED] = "SYNC_ASKED",
     [ZAB_TRIM] = "TRIM",       [ZAB_STATE] = "STATE",
-    [ZAB_STOP] = "STOP",
+    [ZAB_STOP] = "STOP",       [ZAB_CONFIG] = "CONFIG",
 };
 static const char *const role_names[] = {
     [ZAB_LOOKING] = "LOOKING",

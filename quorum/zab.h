@@ -91,6 +91,7 @@ enum zab_event_type {
 	ZAB_TRIM,       /* the log can't be read any more up to zxid, which is committed */
 	ZAB_STATE,      /* a snapshot of published state as of zxid is stored; never goes back */
 	ZAB_STOP,       /* leave the role: a fault of the disk, an operator */
+	ZAB_CONFIG,     /* looking: peers have committed that newer configuration */
 };
 
 /* What recovery found. The tail is durable: it was synced before this. */
@@ -111,7 +112,9 @@ struct zab_event {
 	int64_t sid;     /* ELECTED */
 	const struct zab_start *start;
 	const struct zab_packet *packet;    /* RECEIVE */
-	const struct quorum_config *config; /* SUBMIT of a reconfig; outlives the role */
+	/* SUBMIT of a reconfig, CONFIG; it stays while z refers to it: committed, last_seen,
+	 * proposed. So does each that a packet brings. */
+	const struct quorum_config *config;
 };
 
 enum zab_send_kind {
@@ -161,13 +164,15 @@ struct zab_out {
 struct zab_options {
 	int64_t sid;
 	bool standalone; /* a quorum of one that keeps its epoch, as a lone ZooKeeper server does */
-	bool observer;
+	bool observer; /* at the start; then as the committed configuration says, if it does */
 	bool rejoin_step_down; /* give up once for a voter that has promised a later epoch: 3.4 */
 	uint32_t tick_ms, init_limit, sync_limit; /* limits in ticks */
 	uint32_t diff_max; /* a learner that lacks more transactions gets a state; 0: no bound */
-	/* Both outlive z, and so does each configuration that an event brings. NULL if standalone;
-	 * last_seen may be NULL. */
+	/* NULL if standalone; last_seen may be NULL. They stay while z refers to them. */
 	const struct quorum_config *committed, *last_seen;
+	/* reconfigEnabled: room for the committed configuration with the version that the first
+	 * leader gives it (quorum.md 3.7). NULL: configurations have no versions. */
+	struct quorum_config *first;
 };
 
 enum zab_peer_phase {

@@ -40,8 +40,12 @@ void zab_append(struct zab *z, struct zab_out *out, int64_t zxid);
 /* Commit what is decided and durable, if in service. */
 void zab_publish(struct zab *z);
 
-/* last_seen, now agreed on, becomes the committed configuration. */
-void zab_activate(struct zab *z, struct zab_out *out);
+/* It is agreed on: the committed configuration, if it is newer than that. */
+void zab_activate(struct zab *z, struct zab_out *out, const struct quorum_config *config);
+
+/* Does the committed configuration give this server another role than it has? A server that is not
+ * in it keeps its role, without a vote. */
+bool zab_role_differs(const struct zab *z);
 
 /* --- leader.c --- */
 

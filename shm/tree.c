@@ -517,7 +517,7 @@ int shm_tree_put_data(struct shm_tree *t, struct shm_node *n, const void *data, 
 }
 
 int shm_tree_put_config(struct shm_tree *t, const void *data, int32_t len, int64_t mzxid,
-			int64_t mtime_ms)
+			int64_t mtime_ms, int64_t zxid)
 {
 	static const char path[] = "/zookeeper/config";
 	struct shm_node *n = shm_tree_get(t, path, sizeof(path) - 1);
@@ -531,7 +531,7 @@ int shm_tree_put_config(struct shm_tree *t, const void *data, int32_t len, int64
 	v->version = -1;
 	v->mzxid = mzxid;
 	v->mtime = mtime_ms;
-	return set(t, n, v, mzxid > t->zxid ? mzxid : t->zxid);
+	return set(t, n, v, zxid);
 }
 
 int shm_tree_set_acl(struct shm_tree *t, struct shm_node *n, uint32_t acl, int32_t aversion,

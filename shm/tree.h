@@ -171,9 +171,9 @@ int shm_tree_put_data(struct shm_tree *t, struct shm_node *n, const void *data, 
 /* A parent's counters when a create is replayed whose node is there already (import of a fuzzy
  * snapshot; DataTree.setCversionPzxid): raised, never lowered. */
 int shm_tree_raise_cversion(struct shm_tree *t, struct shm_node *n, int32_t cversion, int64_t zxid);
-/* /zookeeper/config: version -1. -ENOENT. */
+/* /zookeeper/config: version -1; visible from `zxid` on, whatever its mzxid says. -ENOENT. */
 int shm_tree_put_config(struct shm_tree *t, const void *data, int32_t len, int64_t mzxid,
-			int64_t mtime_ms);
+			int64_t mtime_ms, int64_t zxid);
 /* Newest state, for change; NULL. */
 struct shm_node *shm_tree_get(struct shm_tree *t, const void *path, size_t len);
 void shm_tree_touch(struct shm_tree *t, int64_t zxid); /* a transaction that changes no node */

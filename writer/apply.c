@@ -257,6 +257,41 @@ static int close_session(struct wtr_apply *a, const struct zk_close_session_txn 
 	return err;
 }
 
+static const char config_path[] = "/zookeeper/config";
+
+/* Replay may come by what the files of the membership know already, and more. */
+static int reconfig(struct wtr_apply *a, struct jute_buf data, int64_t zxid, int64_t time_ms)
+{
+	struct shm_node *n = get(a, jute_text(config_path));
+	uint8_t len[4];
+	int err = 0;
+
+	if (!n)
+		return impossible(a);
+	if (shm_version_mzxid(shm_node_version(n, SHM_LATEST)) < zxid)
+		err = shm_tree_put_config(a->tree, data.data, data.len, zxid, time_ms, zxid);
+	if (err)
+		return err;
+	put_event(a, ZK_EVENT_DATA_CHANGED, config_path, sizeof(config_path) - 1, acl_of(n),
+		  acl_of(shm_node_parent(n)));
+	if (a->speak) {
+		be32_put(len, (uint32_t)data.len);
+		wtr_buf_put(&a->reply, len, sizeof(len));
+		wtr_buf_put(&a->reply, data.data, data.len > 0 ? (size_t)data.len : 0);
+	}
+	put_stat(a, n);
+	return 0;
+}
+
+int wtr_apply_config(struct wtr_apply *a, const struct quorum_config *config, int64_t time_ms)
+{
+	static char text[QUORUM_CONFIG_TEXT_MAX];
+	size_t len = quorum_config_print(config, text, sizeof(text));
+
+	a->events.len = a->reply.len = 0;
+	return reconfig(a, jute_buf_of(text, len), config->version, time_ms);
+}
+
 static int apply_one(struct wtr_apply *a, const struct zk_txn_body *b)
 {
 	switch ((enum zk_op)b->type) {
@@ -281,8 +316,7 @@ static int apply_one(struct wtr_apply *a, const struct zk_txn_body *b)
 	case ZK_OP_CLOSE_SESSION:
 		return close_session(a, &b->close_session);
 	case ZK_OP_RECONFIG:
-		return shm_tree_put_config(a->tree, b->set_data.data.data, b->set_data.data.len,
-					   a->header.zxid, a->header.time);
+		return reconfig(a, b->set_data.data, a->header.zxid, a->header.time);
 	default:
 		return -EBADMSG;
 	}

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "jute/txn.h"
+#include "quorum/config.h"
 #include "shm/tree.h"
 #include "writer/buf.h"
 #include "writer/quota.h"
@@ -41,4 +42,8 @@ struct wtr_apply {
  * not fit the tree; -ENOMEM.
  */
 int wtr_apply(struct wtr_apply *a, const uint8_t *entry, uint32_t len);
+
+/* /zookeeper/config as of a version that is the start of an epoch, no transaction; and its event.
+ */
+int wtr_apply_config(struct wtr_apply *a, const struct quorum_config *config, int64_t time_ms);
 void wtr_apply_fini(struct wtr_apply *a);

@@ -153,6 +153,32 @@ static bool ends_connection(const struct wtr_core *c, const struct wtr_session *
 	return c->apply.header.type == ZK_OP_CLOSE_SESSION || c->apply.err == ZSESSIONMOVED;
 }
 
+static int64_t zxid_of(const uint8_t *entry, uint32_t len)
+{
+	struct jute_in in = jute_in_of(entry, len);
+	struct zk_txn_header h;
+
+	return zk_txn_header_decode(&in, &h) ? 0 : h.zxid;
+}
+
+void wtr_core_show_config(struct wtr_core *c, int64_t next_zxid)
+{
+	const struct quorum_config *config = c->config_due;
+	struct msg_down head = {.kind = DOWN_EVENTS, .worker = MSG_NO_WORKER};
+
+	if (!config || config->version >= next_zxid)
+		return;
+	c->config_due = NULL;
+	/* What was published is never written over. */
+	if (config->version <= c->applied_zxid || config->version <= c->epoch_zxid)
+		return;
+	if (wtr_apply_config(&c->apply, config, c->wall_ms))
+		return; /* no memory: the next change of the membership shows */
+	head.zxid = config->version;
+	head.events_len = (uint32_t)c->apply.events.len;
+	wtr_core_down(c, &head, c->apply.events.bytes, head.events_len);
+}
+
 static int apply_and_tell(struct wtr_core *c, const uint8_t *entry, uint32_t len,
 			  struct wtr_origin origin)
 {
@@ -161,6 +187,8 @@ static int apply_and_tell(struct wtr_core *c, const uint8_t *entry, uint32_t len
 	struct msg_down close = {.kind = DOWN_CLOSE};
 	struct wtr_session *s;
 
+	if (c->config_due)
+		wtr_core_show_config(c, zxid_of(entry, len));
 	c->apply.imported = c->applied_zxid < c->fuzzy_zxid;
 	err = wtr_apply(&c->apply, entry, len);
 	if (err)
@@ -297,6 +325,8 @@ static void make_parts(struct wtr_core *c)
 				    .rules = &c->rules,
 				    .pending = &c->pending,
 				    .quota = &c->quota,
+				    .zab = &c->zab,
+				    .configs = &c->configs,
 				    .reply_max = c->record_max - (uint32_t)sizeof(struct msg_down),
 				    .scratch_size = c->conf->max_buffer + WTR_ENTRY_EXTRA};
 	c->prep.scratch = malloc(c->prep.scratch_size);
@@ -337,6 +367,7 @@ void wtr_core_fini(struct wtr_core *c)
 	wtr_buf_fini(&c->forward);
 	wtr_buf_fini(&c->asked);
 	wtr_buf_fini(&c->syncs);
+	wtr_configs_keep(&c->configs, NULL, 0);
 	wtr_pending_fini(&c->pending);
 	wtr_conns_fini(&c->conns);
 	wtr_sessions_fini(&c->sessions);

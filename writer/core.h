@@ -121,6 +121,9 @@ struct wtr_core {
 	struct wtr_reaper reaper;
 	struct wtr_reports reports;
 	struct zab zab;
+	struct wtr_configs configs; /* all that zab refers to */
+	/* In force, and no transaction's: /zookeeper/config has it before anything later; or NULL. */
+	const struct quorum_config *config_due;
 
 	uint64_t now_ms;
 	int64_t wall_ms;
@@ -189,6 +192,9 @@ void wtr_core_durable(struct wtr_core *c, int64_t zxid);
  * that can't be applied is our own bug, or memory that shm_tree_room() promised: aborts.
  */
 bool wtr_core_apply(struct wtr_core *c);
+
+/* Show the configuration that is due, if it is of before next_zxid (quorum.md 1.4). */
+void wtr_core_show_config(struct wtr_core *c, int64_t next_zxid);
 
 /* Apply an entry that was logged before we started, and tell of it. 0 or -errno of wtr_apply(). */
 int wtr_core_replay(struct wtr_core *c, const uint8_t *entry, uint32_t len);

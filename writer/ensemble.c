@@ -15,6 +15,7 @@
 #include "writer/flight.h"
 #include "writer/lead.h"
 #include "writer/learn.h"
+#include "writer/members.h"
 
 enum {
 	EVENTS_PER_TURN = 4096,
@@ -144,6 +145,103 @@ static void install(struct wtr_ensemble *e)
 	e->installed = true;
 }
 
+/* --- the membership ---------------------------------------------------------------------- */
+
+/* Free the configurations that nobody refers to. */
+static void forget_configs(struct wtr_ensemble *e)
+{
+	const struct zab *z = zab_of(e);
+	const struct quorum_config *const used[] = {
+	    z->committed, z->last_seen, z->proposed, e->committed,	 e->last_seen,
+	    e->told[0],	  e->told[1],	e->first,    e->core->config_due};
+
+	wtr_configs_keep(&e->core->configs, used, sizeof(used) / sizeof(used[0]));
+}
+
+static void tell_elector(struct wtr_ensemble *e)
+{
+	const struct zab *z = zab_of(e);
+
+	if (e->told[0] == e->committed && e->told[1] == e->last_seen)
+		return;
+	peer_elector_config(e->elector, e->core->now_ms, e->committed, e->last_seen,
+			    z->opt.observer ? QUORUM_OBSERVER : QUORUM_PARTICIPANT);
+	e->told[0] = e->committed;
+	e->told[1] = e->last_seen;
+}
+
+/* ZAB has other configurations: store them. True: another one is in force. */
+static bool take_configs(struct wtr_ensemble *e)
+{
+	const struct zab *z = zab_of(e);
+	const struct quorum_config *next = z->last_seen;
+	const char *file = e->core->conf->file;
+	bool activated = z->committed != e->committed;
+	int err = 0;
+
+	if (next && next->version <= z->committed->version)
+		next = NULL;
+	if (next && next != e->last_seen)
+		err = wtr_members_store_next(file, next);
+	if (activated && !err)
+		err = wtr_members_store(file, z->committed, z->opt.sid);
+	if (!next && !err)
+		err = wtr_members_drop_next(file);
+	if (err)
+		LOG_E("configuration version=%" PRIx64 " can't be kept beside %s: %s; the next "
+		      "start begins with an older one",
+		      (uint64_t)(next ? next : z->committed)->version, file, strerror(-err));
+	e->committed = z->committed;
+	e->last_seen = next;
+	if (!activated)
+		return false;
+	LOG_I("configuration version=%" PRIx64 " servers=%u voters=%u is in force",
+	      (uint64_t)e->committed->version, e->committed->n_members, e->committed->n_voters);
+	e->core->config_due = e->committed;
+	tell_elector(e);
+	return true;
+}
+
+/* Peers of an ensemble that went on without us told a newer one, while we look. */
+static void hear_config(struct wtr_ensemble *e)
+{
+	const struct quorum_config *heard = peer_elector_heard_config(e->elector);
+	struct quorum_config *copy;
+	struct zab_event event = {.type = ZAB_CONFIG};
+
+	if (!heard)
+		return;
+	forget_configs(e);
+	copy = wtr_configs_new(&e->core->configs);
+	if (!copy)
+		return;
+	*copy = *heard;
+	event.config = copy;
+	if (!wtr_core_step(e->core, &event))
+		return;
+	e->told[0] = NULL; /* it is no news any more */
+	tell_elector(e);
+}
+
+/* The leader that the activated configuration names: no election. False: there is none. */
+static bool appoint(struct wtr_ensemble *e)
+{
+	const struct zab *z = zab_of(e);
+	struct zab_event elected = {.type = ZAB_ELECTED, .sid = e->appointed};
+	bool self = e->appointed == z->opt.sid;
+
+	e->appointed = -1;
+	if (elected.sid < 0 || !quorum_config_is_voter(z->committed, elected.sid) ||
+	    (self && z->opt.observer))
+		return false;
+	peer_elector_appoint(e->elector, e->core->now_ms,
+			     self		 ? FLE_LEADING
+			     : z->opt.observer ? FLE_OBSERVING
+					       : FLE_FOLLOWING,
+			     elected.sid, zab_vote(z).zxid);
+	return wtr_core_step(e->core, &elected) == 0;
+}
+
 /* --- what ZAB says ----------------------------------------------------------------------- */
 
 static void put_config(struct jute_out *out, const struct quorum_config *c, int32_t type,
@@ -152,6 +250,22 @@ static void put_config(struct jute_out *out, const struct quorum_config *c, int3
 	static char text[QUORUM_CONFIG_TEXT_MAX];
 
 	quorum_packet_put(out, type, zxid, text, quorum_config_print(c, text, sizeof(text)));
+}
+
+static void put_activate(struct wtr_ensemble *e, struct jute_out *out, const struct zab_packet *p)
+{
+	struct quorum_activate activate = {.leader_sid = p->sid, .txn = jute_null};
+	uint32_t len = 0;
+
+	e->designated = p->sid;
+	if (p->type == QUORUM_INFORMANDACTIVATE) {
+		/* Decided in this step, so not applied yet. */
+		const uint8_t *entry = wtr_core_entry(e->core, p->zxid, &len);
+
+		CHECK(entry != NULL);
+		activate.txn = jute_buf_of(entry, len);
+	}
+	quorum_put_activate(out, p->type, p->zxid, &activate);
 }
 
 static void put_packet(struct wtr_ensemble *e, const struct zab_send *s)
@@ -176,8 +290,8 @@ static void put_packet(struct wtr_ensemble *e, const struct zab_send *s)
 		put_config(&out, p->config, p->type, p->zxid);
 		break;
 	case QUORUM_COMMITANDACTIVATE:
-		quorum_put_activate(&out, p->type, p->zxid,
-				    &(struct quorum_activate){.leader_sid = p->sid});
+	case QUORUM_INFORMANDACTIVATE:
+		put_activate(e, &out, p);
 		break;
 	default:
 		quorum_packet_put(&out, p->type, p->zxid, NULL, 0);
@@ -273,6 +387,7 @@ static void carry(void *arg, const struct zab_out *out)
 {
 	struct wtr_ensemble *e = arg;
 	struct sto_member m = member_now(e);
+	bool activated = (out->flags & ZAB_OUT_CONFIG) && take_configs(e);
 
 	e->zab_deadline_ms = out->deadline_ms;
 	e->delivered = out->flags & ZAB_OUT_DELIVER;
@@ -301,6 +416,11 @@ static void carry(void *arg, const struct zab_out *out)
 		peer_elector_serving(e->elector, e->core->now_ms, zab_of(e)->epoch);
 	}
 	if (out->flags & ZAB_OUT_ROLE)
+		e->appointed = activated ? e->designated : -1;
+	e->designated = -1;
+	if (activated)
+		peer_links_flush(e->links); /* what says so leaves before we do */
+	if (out->flags & ZAB_OUT_ROLE)
 		take_role(e, out->why);
 	else if (out->why)
 		LOG_W("a learner is dropped: %s", out->why);
@@ -312,19 +432,20 @@ static void carry(void *arg, const struct zab_out *out)
 
 /* --- what others say --------------------------------------------------------------------- */
 
-/* A configuration that ZAB has to know of; NULL: none, or it can't be read. */
-static const struct quorum_config *config_of(struct wtr_ensemble *e, struct jute_buf text)
+/* A configuration that ZAB has to know of: *to, if it is not older than the one in force. */
+static int config_of(struct wtr_ensemble *e, struct jute_buf text, const struct quorum_config **to)
 {
 	struct quorum_config *c;
 
 	if (!e->core->conf->reconfig_enabled || text.len <= 0)
-		return NULL;
-	c = malloc(sizeof(*c)); /* lives as long as the role, or for good */
-	if (c && !quorum_config_parse(c, text.data, (size_t)text.len, NULL) &&
-	    c->version > zab_of(e)->committed->version)
-		return c;
-	free(c);
-	return NULL;
+		return 0;
+	forget_configs(e);
+	c = wtr_configs_new(&e->core->configs);
+	if (!c || quorum_config_parse(c, text.data, (size_t)text.len, NULL))
+		return -EBADMSG;
+	if (c->version >= zab_of(e)->committed->version)
+		*to = c;
+	return 0;
 }
 
 /* The transaction of a PROPOSAL or INFORM must be the one that its packet says (I4). */
@@ -338,10 +459,8 @@ static int check_entry(struct wtr_ensemble *e, int64_t zxid, struct jute_buf ent
 	if (zk_txn_header_decode(&in, &h) || h.zxid != zxid ||
 	    zk_txn_body_decode(&in, h.type, &body))
 		return -EBADMSG;
-	if (h.type == ZK_OP_RECONFIG)
-		*config = config_of(e, body.set_data.data);
 	e->incoming = entry;
-	return 0;
+	return h.type == ZK_OP_RECONFIG ? config_of(e, body.set_data.data, config) : 0;
 }
 
 /* 0; -EBADMSG: it is not what its type says. */
@@ -363,8 +482,7 @@ static int decode(struct wtr_ensemble *e, const struct quorum_packet *from, stru
 	case QUORUM_ACKEPOCH:
 		return quorum_int_decode(from->data, &to->current_epoch);
 	case QUORUM_NEWLEADER:
-		to->config = config_of(e, from->data);
-		return 0;
+		return config_of(e, from->data, &to->config);
 	case QUORUM_PROPOSAL:
 	case QUORUM_INFORM:
 		return check_entry(e, from->zxid, from->data, &to->config);
@@ -372,7 +490,7 @@ static int decode(struct wtr_ensemble *e, const struct quorum_packet *from, stru
 	case QUORUM_INFORMANDACTIVATE:
 		if (quorum_activate_decode(from->data, &activate))
 			return -EBADMSG;
-		to->sid = activate.leader_sid;
+		to->sid = e->designated = activate.leader_sid;
 		return from->type == QUORUM_COMMITANDACTIVATE
 			   ? 0
 			   : check_entry(e, from->zxid, activate.txn, &to->config);
@@ -606,8 +724,12 @@ static void elections(struct wtr_ensemble *e)
 
 	if (z->role != ZAB_LOOKING)
 		return;
+	hear_config(e);
 	if (e->look_due && zab_drained(z) && !atomic_load(&e->log->full)) {
 		e->look_due = false;
+		tell_elector(e);
+		if (appoint(e))
+			return;
 		vote = zab_vote(z);
 		peer_elector_look(e->elector, e->core->now_ms, vote.zxid, vote.epoch);
 	}
@@ -786,28 +908,57 @@ static int read_history(struct wtr_ensemble *e, int64_t snapshot_zxid)
 	return 0;
 }
 
+/* What was activated, or proposed, since the process read its zoo.cfg. */
+static int load_configs(struct wtr_ensemble *e, const struct conf *conf)
+{
+	struct quorum_config *c = wtr_configs_new(&e->core->configs),
+			     *next = wtr_configs_new(&e->core->configs);
+	int err;
+
+	e->first = wtr_configs_new(&e->core->configs);
+	if (!c || !next || !e->first)
+		return -ENOMEM;
+	err = wtr_members_load(conf->file, c);
+	if (!err && c->version > e->committed->version)
+		e->committed = c;
+	if (err && err != -ENOENT)
+		LOG_W("dynamicConfigFile of %s: %s", conf->file, strerror(-err));
+	err = wtr_members_load_next(conf->file, next);
+	if (!err && next->version > e->committed->version)
+		e->last_seen = next;
+	if (err && err != -ENOENT)
+		LOG_W("%s.dynamic.next: %s", conf->file, strerror(-err));
+	return 0;
+}
+
 static int make_config(struct wtr_ensemble *e, const struct conf *conf)
 {
+	struct quorum_config *c = wtr_configs_new(&e->core->configs);
 	struct quorum_config_error error;
 
-	e->committed = malloc(sizeof(*e->committed));
-	if (!e->committed)
+	e->committed = c;
+	if (!c)
 		return -ENOMEM;
-	if (!quorum_config_parse(e->committed, conf->members, strlen(conf->members), &error))
-		return 0;
+	if (!quorum_config_parse(c, conf->members, strlen(conf->members), &error))
+		return conf->reconfig_enabled && conf->file ? load_configs(e, conf) : 0;
 	log_always(LOG_ERROR, "membership: line %u: %s", error.line, error.why);
 	return -EINVAL;
 }
 
 /* DataTree's config node is written by each server itself (quorum.md 1.4). */
-static int write_config(struct wtr_ensemble *e, struct shm_tree *tree)
+static int write_config(struct wtr_ensemble *e, const struct wtr_recovery *r)
 {
+	static const char path[] = "/zookeeper/config";
 	static char text[QUORUM_CONFIG_TEXT_MAX];
 	size_t len = quorum_config_print(e->committed, text, sizeof(text));
-	int err =
-	    shm_tree_put_config(tree, text, (int32_t)len, e->committed->version, clock_wall_ms());
+	struct shm_node *n = shm_tree_get(r->tree, path, sizeof(path) - 1);
 
-	return err == -ENOENT ? 0 : err;
+	/* A state that a leader sent may know more than our files. */
+	if (!n || (r->conf->reconfig_enabled && shm_version_mzxid(shm_node_version(n, SHM_LATEST)) >
+						    e->committed->version))
+		return 0;
+	return shm_tree_put_config(r->tree, text, (int32_t)len, e->committed->version,
+				   clock_wall_ms(), r->tree_zxid);
 }
 
 int wtr_ensemble_recover(struct wtr_ensemble *e, struct wtr_recovery *r,
@@ -823,7 +974,7 @@ int wtr_ensemble_recover(struct wtr_ensemble *e, struct wtr_recovery *r,
 	if (!err)
 		err = read_history(e, snapshot);
 	if (!err)
-		err = write_config(e, r->tree);
+		err = write_config(e, r);
 	if (err) {
 		log_always(LOG_ERROR, "history of the member: %s", strerror(-err));
 		return err;
@@ -869,10 +1020,19 @@ static int start_links(struct wtr_ensemble *e, int epoll)
 	return e->links ? 0 : -errno;
 }
 
+/* Our role at the start: that of the configuration, or, outside of it, what zoo.cfg says. */
+static bool observes(const struct wtr_ensemble *e)
+{
+	const struct conf *conf = e->core->conf;
+	const struct quorum_member *me = quorum_config_find(e->committed, conf->sid);
+
+	return me ? me->role == QUORUM_OBSERVER : conf->observer;
+}
+
 static int start_elector(struct wtr_ensemble *e, int epoll)
 {
 	const struct conf *conf = e->core->conf;
-	enum quorum_role role = conf->observer ? QUORUM_OBSERVER : QUORUM_PARTICIPANT;
+	enum quorum_role role = observes(e) ? QUORUM_OBSERVER : QUORUM_PARTICIPANT;
 	struct peer_elector_options options = {
 	    .fle = fle_defaults(conf->sid, role, clock_mono_us() ^ (uint64_t)conf->sid << 48),
 	    .epoll = epoll,
@@ -887,7 +1047,9 @@ static int start_elector(struct wtr_ensemble *e, int epoll)
 	options.fle.wait_max_ms = conf->vote_max_ms;
 	options.fle.observer_delay_max_ms = conf->observer_delay_ms;
 	options.fle.reconfig = conf->reconfig_enabled;
-	e->elector = peer_elector_new(&options, e->committed, NULL, e->core->now_ms);
+	e->told[0] = e->committed;
+	e->told[1] = e->last_seen;
+	e->elector = peer_elector_new(&options, e->committed, e->last_seen, e->core->now_ms);
 	return e->elector ? 0 : -errno;
 }
 
@@ -895,13 +1057,15 @@ static void start_zab(struct wtr_ensemble *e)
 {
 	const struct conf *conf = e->core->conf;
 	struct zab_options options = {.sid = conf->sid,
-				      .observer = conf->observer,
+				      .observer = observes(e),
 				      .rejoin_step_down = true,
 				      .tick_ms = conf->tick_ms,
 				      .init_limit = conf->init_limit,
 				      .sync_limit = conf->sync_limit,
 				      .diff_max = DIFF_MAX,
-				      .committed = e->committed};
+				      .committed = e->committed,
+				      .last_seen = e->last_seen,
+				      .first = e->first};
 	struct zab_event start = {.type = ZAB_START, .start = &e->start};
 
 	zab_init(zab_of(e), &options);
@@ -921,6 +1085,7 @@ int wtr_ensemble_start(struct wtr_ensemble *e, int epoll)
 	e->core->carry = carry;
 	e->core->carrier = e;
 	e->zab_deadline_ms = UINT64_MAX;
+	e->designated = e->appointed = -1;
 	start_zab(e);
 	look(e, NULL);
 	return 0;
@@ -932,6 +1097,6 @@ void wtr_ensemble_stop(struct wtr_ensemble *e)
 		peer_links_free(e->links);
 	if (e->elector)
 		peer_elector_free(e->elector);
-	free(e->committed);
+	wtr_configs_keep(&e->core->configs, NULL, 0);
 	wtr_buf_fini(&e->inbox);
 }

@@ -212,6 +212,7 @@ static void tell_epoch(struct wtr_loop *l)
 	int64_t start = zab_zxid(l->core.zab.epoch, 0);
 	struct msg_down head = {.kind = DOWN_NOP, .worker = MSG_NO_WORKER, .zxid = start};
 
+	wtr_core_show_config(&l->core, INT64_MAX);
 	if (start <= l->told_zxid)
 		return;
 	atomic_store(&l->board->ensemble.settled_txn, l->core.applied_zxid);

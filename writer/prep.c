@@ -288,8 +288,7 @@ enum zk_code wtr_prep_request(struct wtr_prep *p, int32_t op, const uint8_t *bod
 	case ZK_OP_SET_ACL:
 		return set_acl(p, &r.set_acl);
 	case ZK_OP_RECONFIG:
-		/* A standalone server has no membership to change. */
-		return p->conf->reconfig_enabled ? ZUNIMPLEMENTED : ZRECONFIGDISABLED;
+		return wtr_prep_reconfig(p, &r.reconfig);
 	default:
 		return wtr_prep_create(p, op, &r.ttl);
 	}

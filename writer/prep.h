@@ -17,6 +17,8 @@
 #include "jute/acl.h"
 #include "jute/records.h"
 #include "jute/txn.h"
+#include "quorum/zab.h"
+#include "writer/configs.h"
 #include "writer/pending.h"
 #include "writer/quota.h"
 #include "writer/sessions.h"
@@ -26,6 +28,8 @@ struct wtr_prep {
 	const struct zk_acl_rules *rules;
 	struct wtr_pending *pending;
 	struct wtr_quota *quota;
+	const struct zab *zab; /* whom a reconfiguration would have as a quorum */
+	struct wtr_configs *configs;
 	uint32_t reply_max; /* a multi whose reply could be longer is refused */
 	uint8_t *scratch;   /* for lists being expanded */
 	size_t scratch_size;
@@ -37,6 +41,7 @@ struct wtr_prep {
 	struct jute_out
 	    out;          /* the record goes here; the caller rewinds it when a code comes back */
 	int32_t type;     /* of the transaction, on ZOK */
+	const struct quorum_config *config; /* what a reconfig makes of the membership */
 	uint32_t members; /* of a multi; else 1 */
 	bool in_multi;
 };
@@ -69,6 +74,7 @@ enum zk_code wtr_prep_delete(struct wtr_prep *p, const struct zk_delete_request 
 enum zk_code wtr_prep_set_data(struct wtr_prep *p, const struct zk_set_data_request *r);
 enum zk_code wtr_prep_check(struct wtr_prep *p, const struct zk_delete_request *r);
 enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t len);
+enum zk_code wtr_prep_reconfig(struct wtr_prep *p, const struct zk_reconfig_request *r);
 enum zk_code wtr_prep_screen_create(const struct wtr_prep *p, int32_t op,
 				    const struct zk_create_ttl_request *r);
 enum zk_code wtr_prep_screen_multi(const struct wtr_prep *p, const uint8_t *body, uint32_t len);

@@ -35,6 +35,7 @@ struct wtr_prep *wtr_submit_begin(struct wtr_core *c, struct wtr_session *s,
 	p->zxid = zab_next_zxid(&c->zab);
 	p->time_ms = c->wall_ms;
 	p->members = 1;
+	p->config = NULL;
 	p->out = jute_out_of(b->bytes + b->len + sizeof(uint32_t) + ZK_TXN_HEADER_SIZE,
 			     c->batch_cap - b->len - sizeof(uint32_t) - ZK_TXN_HEADER_SIZE -
 				 ZK_TXN_DIGEST_SIZE);
@@ -57,7 +58,7 @@ void wtr_submit_end(struct wtr_core *c, int64_t client_id, int32_t cxid, struct 
 	struct wtr_prep *p = &c->prep;
 	uint8_t *start = b->bytes + b->len + sizeof(uint32_t);
 	struct jute_out header = jute_out_of(start, ZK_TXN_HEADER_SIZE);
-	struct zab_event submit = {.type = ZAB_SUBMIT, .zxid = p->zxid};
+	struct zab_event submit = {.type = ZAB_SUBMIT, .zxid = p->zxid, .config = p->config};
 	uint32_t len;
 
 	zk_txn_header_encode(

@@ -346,7 +346,7 @@ TEST_F(shm_tree, the_digest_can_be_switched_and_is_the_same_again, struct tree_f
 	shm_tree_set_digest(f->t, true);
 	EXPECT_U(shm_tree_digest(f->t), !=, digest); /* the root's counters have moved */
 	create(f, "/zookeeper/quota/y", "data", 0);
-	EXPECT_I(shm_tree_put_config(f->t, "server.1", 8, f->zxid, 5), ==, 0);
+	EXPECT_I(shm_tree_put_config(f->t, "server.1", 8, f->zxid, 5, f->zxid), ==, 0);
 	shm_tree_check(f->t);
 }
 

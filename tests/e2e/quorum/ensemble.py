@@ -142,6 +142,9 @@ class Member(Server):
         return "%s:%d:%d:%s" % (self.host, *self.ports, self.role)
 
     def write_config(self):
+        written = os.path.join(self.dir, "zoo.cfg")
+        if self.conf.get("reconfigEnabled") == "true" and os.path.exists(written):
+            return written          # it is the server's own now
         listed = [m for m in self.ensemble.members if m.listed and m is not self]
         self.conf.update({"server.%d" % m.sid: m.line() for m in sorted(
             listed + [self], key=lambda m: m.sid)})

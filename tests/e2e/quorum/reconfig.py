@@ -1,0 +1,219 @@
+#!/usr/bin/python3
+"""The membership of an ensemble changes while clients write: reconfig, and what members keep of it.
+
+  reconfig.py [SPEC ...] [--seed N]
+
+Each spec (see ensemble.py; default ppp and aap) goes through: an observer joins, a voter joins, a
+follower is removed, the leader is removed, everything is restarted. After each step all members
+that serve show the same /zookeeper/config, have it in their dynamic file, and their trees are equal;
+in the end what clients wrote down holds (load.py). With reconfigEnabled=false the request is refused.
+Prints "RESULT passed failed".
+"""
+import argparse
+import os
+import re
+import sys
+import time
+import traceback
+
+import ensemble as en
+import wire as w
+from ensemble import Ensemble
+from load import Load
+from server import end_all, wait_until
+
+CONFIG = "/zookeeper/config"
+RECONFIG_CONF = {"reconfigEnabled": "true", "skipACL": "yes"}
+IN_PROGRESS, NO_QUORUM, DISABLED = -14, -13, -123
+
+
+def text(member):
+    """(text, stat) of the configuration that it shows."""
+    c = member.session()
+    try:
+        err, body = c.ask(w.GET_DATA, w.read(CONFIG))
+        return (body[0].decode(), body[1]) if not err else ("", None)
+    finally:
+        c.close()
+
+
+def servers(config):
+    """{sid: role}"""
+    return {int(sid): role for sid, role in re.findall(
+        r"^server\.(\d+)=[^;\n]*:(participant|observer)", config, re.M)}
+
+
+def version(config):
+    found = re.search(r"^version=([0-9a-f]+)$", config, re.M)
+    return int(found.group(1), 16) if found else -1
+
+
+def joiner(m):
+    return "server.%d=%s;%s:%d" % (m.sid, m.line(), m.host, m.port)
+
+
+class Change:
+    def __init__(self, spec, seed):
+        self.e = Ensemble(spec, RECONFIG_CONF)
+        self.e.start()
+        self.kind = "paddock" if "p" in spec else "apache"
+        self.load = Load(self.e, "/raw", seed, clients=4, doomed=2)
+        self.now = 0
+
+    def ask(self, member, joining=None, leaving=None, members=None, config=-1):
+        c = member.session()
+        try:
+            return c.ask(w.RECONFIG, w.buf(joining) + w.buf(leaving) + w.buf(members) + w.i64(config))
+        finally:
+            c.close()
+
+    def reconfig(self, member, joining=None, leaving=None):
+        """By a session at that member; the new text."""
+        def done():
+            err, body = self.ask(member, joining, leaving)
+            if err in (NO_QUORUM, IN_PROGRESS):
+                return None
+            if err:
+                raise AssertionError("reconfig: %d" % err)
+            return body
+        data, stat = wait_until("reconfig", done, 20, 0.2)
+        told = data.decode()
+        if stat.version != -1 or stat.mzxid != version(told) or version(told) <= self.now:
+            raise AssertionError("reconfig said %r, %r after version %x" % (told, stat, self.now))
+        self.now = version(told)
+        return told
+
+    def agreed(self, expected):
+        """Waits until every member shows {sid: role}, all in one version, and has it on disk."""
+        up = [m for m in self.e.members if m.up()]
+
+        def same():
+            told = {m: text(m)[0] for m in up}
+            return len({frozenset(t.split("\n")) for t in told.values()}) == 1 and told
+        told = wait_until("one configuration", same, 20, 0.1)[up[0]]
+        if servers(told) != expected or version(told) < max(self.now, 1):
+            raise AssertionError("expected %s, found %s" % (expected, told))
+        self.now = version(told)
+        for m in up:
+            wait_until("dynamic file of %r" % m, lambda m=m: self.on_disk(m, expected), 10)
+
+    def on_disk(self, m, expected):
+        cfg = os.path.join(m.dir, "zoo.cfg")
+        with open(cfg) as f:
+            static = f.read()
+        found = re.search(r"^dynamicConfigFile=(.*)$", static, re.M)
+        if not found or not found.group(1).endswith(".dynamic.%x" % self.now):
+            return False
+        with open(found.group(1)) as f:
+            dynamic = f.read()
+        return (servers(dynamic) == expected and "version" not in dynamic and
+                not re.search(r"^(server\.|peerType)", static, re.M) and
+                not os.path.exists(cfg + ".dynamic.next") and os.path.exists(cfg + ".bak"))
+
+    def step(self, label, expected, action=lambda: None):
+        began = time.monotonic()
+        action()
+        self.e.serving(60)
+        self.agreed(expected)
+        gap = self.load.more(80)
+        self.load.rest()
+        nodes = len(self.e.compare("/raw"))
+        self.load.go_on()
+        print("  %-22s %5.1f s, 80 writes in %.2f s, %d nodes equal, version %x" % (
+            label, time.monotonic() - began, gap, nodes, self.now), flush=True)
+
+    def join(self, role):
+        m = self.e.add(self.kind, role)
+        m.start(wait=False)
+        self.e.serving(60)          # it is served before it is a member
+        follower = [f for f in self.e.followers() if f is not m][0]
+        self.reconfig(follower, joining=joiner(m))
+
+    def leave(self, m):
+        by = next(o for o in self.e.members if o is not m and o.up())
+        self.reconfig(by, leaving=str(m.sid))
+        self.e.members.remove(m)
+        wait_until("%r is led by another" % m, lambda: m.mode() != "leader", 20)
+        m.stop()
+
+    def restart(self):
+        self.load.rest()
+        for m in self.e.members:
+            m.stop()
+        self.load.go_on()
+        self.e.start()
+
+    def run(self):
+        """The number of steps that held."""
+        expected = {n: "participant" for n in (1, 2, 3)}
+        self.load.start()
+        self.step("first version", expected)
+        expected[4] = "observer"
+        self.step("an observer joins", expected, lambda: self.join("observer"))
+        expected[5] = "participant"
+        self.step("a voter joins", expected, lambda: self.join("participant"))
+        gone = self.e.followers()[0]
+        del expected[gone.sid]
+        self.step("a follower leaves", expected, lambda: self.leave(gone))
+        lead = self.e.leader()
+        del expected[lead.sid]
+        self.step("the leader leaves", expected, lambda: self.leave(lead))
+        self.step("all restarted", expected, self.restart)
+        wrong = [v for v in self.load.finish()
+                 if not (v.kind == "sync" and v.op.member in self.e.led)]
+        if wrong:
+            raise AssertionError("; ".join("%s: %s" % v[:2] for v in wrong[:5]))
+        if any(self.e.mismatches().values()):
+            raise AssertionError("digests differ: %s" % self.e.mismatches())
+        return 7
+
+
+def change(spec, seed):
+    print(spec, flush=True)
+    c = Change(spec, seed)
+    try:
+        return c.run()
+    except Exception:
+        for m in c.e.members:
+            print("   %r %s %s\n%s" % (m, m.mode(), m.dir, m.log_tail(2500)))
+        raise
+    finally:
+        c.e.stop()
+
+
+def disabled(_):
+    """Without reconfigEnabled nothing has a version, and nothing changes."""
+    with Ensemble("ppp", {"skipACL": "yes"}) as e:
+        e.start()
+        for m in e.members:
+            c = m.session()
+            err, _ = c.ask(w.RECONFIG, w.buf(None) + w.buf("3") + w.buf(None) + w.i64(-1))
+            c.close()
+            if err != DISABLED:
+                raise AssertionError("%r: %d" % (m, err))
+            if version(text(m)[0]) != 0 or os.listdir(m.dir).count("zoo.cfg.bak"):
+                raise AssertionError("%r: %s" % (m, text(m)))
+    print("refused without reconfigEnabled", flush=True)
+    return 1
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("specs", nargs="*", default=["ppp", "aap"])
+    p.add_argument("--seed", type=int, default=1)
+    o = p.parse_args()
+    passed = failed = 0
+    for part in [lambda s=s: change(s, o.seed) for s in en.possible(o.specs)] + [lambda: disabled(None)]:
+        try:
+            passed += part()
+        except Exception as e:  # pylint: disable=broad-except
+            failed += 1
+            print("FAILED: %s: %s" % (type(e).__name__, e))
+            traceback.print_exc(file=sys.stdout)
+    print("RESULT %d %d" % (passed, failed))
+    end_all()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
