@@ -322,8 +322,8 @@ static const char *hear_looking(struct fle *f, int64_t from, const struct fle_vo
 	h->in_round = true;
 	h->round = ballot;
 	settle(f);
-	/* What we said when our round began it may have heard while it still followed somebody: then
-	 * it has not counted that, and would be told again only after a whole wait. */
+	/* What we said when our round began it may have heard while it still followed somebody:
+	 * then it has not counted that, and would be told again only after a whole wait. */
 	if (!out->n_to && fle_better(f, &f->proposal, vote)) {
 		answer(f, out, &f->proposal, from);
 		why = "worse vote, answered";

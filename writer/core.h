@@ -122,7 +122,8 @@ struct wtr_core {
 	struct wtr_reports reports;
 	struct zab zab;
 	struct wtr_configs configs; /* all that zab refers to */
-	/* In force, and no transaction's: /zookeeper/config has it before anything later; or NULL. */
+	/* In force, and no transaction's: /zookeeper/config has it before anything later; or NULL.
+	 */
 	const struct quorum_config *config_due;
 
 	uint64_t now_ms;

@@ -152,8 +152,8 @@ static void forget_configs(struct wtr_ensemble *e)
 {
 	const struct zab *z = zab_of(e);
 	const struct quorum_config *const used[] = {
-	    z->committed, z->last_seen, z->proposed, e->committed,	 e->last_seen,
-	    e->told[0],	  e->told[1],	e->first,    e->core->config_due};
+	    z->committed, z->last_seen, z->proposed, e->committed,       e->last_seen,
+	    e->told[0],   e->told[1],   e->first,    e->core->config_due};
 
 	wtr_configs_keep(&e->core->configs, used, sizeof(used) / sizeof(used[0]));
 }
@@ -235,7 +235,7 @@ static bool appoint(struct wtr_ensemble *e)
 	    (self && z->opt.observer))
 		return false;
 	peer_elector_appoint(e->elector, e->core->now_ms,
-			     self		 ? FLE_LEADING
+			     self              ? FLE_LEADING
 			     : z->opt.observer ? FLE_OBSERVING
 					       : FLE_FOLLOWING,
 			     elected.sid, zab_vote(z).zxid);
@@ -954,8 +954,8 @@ static int write_config(struct wtr_ensemble *e, const struct wtr_recovery *r)
 	struct shm_node *n = shm_tree_get(r->tree, path, sizeof(path) - 1);
 
 	/* A state that a leader sent may know more than our files. */
-	if (!n || (r->conf->reconfig_enabled && shm_version_mzxid(shm_node_version(n, SHM_LATEST)) >
-						    e->committed->version))
+	if (!n || (r->conf->reconfig_enabled &&
+		   shm_version_mzxid(shm_node_version(n, SHM_LATEST)) > e->committed->version))
 		return 0;
 	return shm_tree_put_config(r->tree, text, (int32_t)len, e->committed->version,
 				   clock_wall_ms(), r->tree_zxid);

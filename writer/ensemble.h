@@ -12,12 +12,12 @@
  * to a leader whose epoch goes on, by a connection that is gone, may have been proposed or not:
  * those clients are disconnected (DOWN_EPOCH with err), all others never notice.
  *
- * Membership. With reconfigEnabled ZAB's configurations are written to the files of members.h before
- * anything that rests on them is sent, and read from there when the process starts. A member that
- * cannot write them says so and goes on, as Apache's servers do: its next start begins with an older
- * one and is told the newer by its peers. When an activation changes the leader, or this server's
- * role, the members go on with the leader that it names, without an election; if it names none that
- * votes, they look for one. A changed client port takes effect at the next start.
+ * Membership. With reconfigEnabled ZAB's configurations are written to the files of members.h
+ * before anything that rests on them is sent, and read from there when the process starts. A member
+ * that cannot write them says so and goes on, as Apache's servers do: its next start begins with an
+ * older one and is told the newer by its peers. When an activation changes the leader, or this
+ * server's role, the members go on with the leader that it names, without an election; if it names
+ * none that votes, they look for one. A changed client port takes effect at the next start.
  *
  * A state that replaces ours (SNAP) can't be applied to this tree: when it is installed the process
  * ends, and its successor builds a new generation from it. Clients are disconnected before, for the
@@ -55,9 +55,10 @@ struct wtr_ensemble {
 	const struct quorum_config *committed, *last_seen;
 	const struct quorum_config *told[2]; /* to the elector */
 	struct quorum_config *first;         /* zab.h */
-	/* The leader that an activation names, in this step; and who takes it without an election. */
+	/* The leader that an activation names, in this step; and who takes it without an election.
+	 */
 	int64_t designated, appointed;
-	struct zab_history history;                  /* for ZAB_START */
+	struct zab_history history; /* for ZAB_START */
 	struct zab_start start;
 	struct sto_log *kept; /* the log in place, while a staged one is written */
 

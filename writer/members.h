@@ -3,10 +3,9 @@
  *
  *	<cfg>.dynamic.<hex>	the committed configuration of that version, without a version line
  *	<cfg>.dynamic.next	one that was proposed and is not committed yet, with its version
- *	<cfg>			zoo.cfg: instead of server., group., weight. and peerType lines it has
- *				dynamicConfigFile=<the first of these>; clientPort goes, too, when the
- *				server line has the client's address
- *	<cfg>.bak		zoo.cfg as it was before that was done the first time
+ *	<cfg>			zoo.cfg: instead of server., group., weight. and peerType lines it
+ *has dynamicConfigFile=<the first of these>; clientPort goes, too, when the server line has the
+ *client's address <cfg>.bak		zoo.cfg as it was before that was done the first time
  *
  * (QuorumPeer.setQuorumVerifier, setLastSeenQuorumVerifier, QuorumPeerConfig.editStaticConfig.)
  * Other lines of zoo.cfg stay as they are, comments too; so do its mode and owner. Each file is

@@ -39,10 +39,10 @@ struct wtr_prep {
 	const struct jute_vec *ids;
 	int64_t zxid, time_ms;
 	struct jute_out
-	    out;          /* the record goes here; the caller rewinds it when a code comes back */
-	int32_t type;     /* of the transaction, on ZOK */
+	    out;      /* the record goes here; the caller rewinds it when a code comes back */
+	int32_t type; /* of the transaction, on ZOK */
 	const struct quorum_config *config; /* what a reconfig makes of the membership */
-	uint32_t members; /* of a multi; else 1 */
+	uint32_t members;                   /* of a multi; else 1 */
 	bool in_multi;
 };
 

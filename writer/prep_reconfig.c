@@ -150,8 +150,9 @@ static enum zk_code join_one(struct text *t, struct span item, int64_t *sid)
 /* QuorumServer.excludeSpecialAddresses: machines of their own may all have these. */
 static bool is_special(const char *host)
 {
-	return !strcmp(host, "0.0.0.0") || !strncmp(host, "127.", 4) || !strcmp(host, "localhost") ||
-	       !strcmp(host, "0:0:0:0:0:0:0:0") || !strcmp(host, "0:0:0:0:0:0:0:1");
+	return !strcmp(host, "0.0.0.0") || !strncmp(host, "127.", 4) ||
+	       !strcmp(host, "localhost") || !strcmp(host, "0:0:0:0:0:0:0:0") ||
+	       !strcmp(host, "0:0:0:0:0:0:0:1");
 }
 
 static bool has_endpoint(const struct quorum_config *c, const struct quorum_member *m,
@@ -277,8 +278,8 @@ static enum zk_code enter(struct wtr_prep *p, struct wtr_change *c, struct quoru
 	size_t len = quorum_config_print(next, text, sizeof(text));
 	struct jute_buf data = jute_buf_of(text, (uint32_t)len);
 
-	zk_set_data_txn_encode(
-	    &p->out, &(struct zk_set_data_txn){jute_text(config_path), data, -1});
+	zk_set_data_txn_encode(&p->out,
+			       &(struct zk_set_data_txn){jute_text(config_path), data, -1});
 	if (p->out.failed)
 		return ZBADARGUMENTS;
 	c = wtr_pending_touch(p->pending, c, p->zxid);

@@ -18,8 +18,8 @@ static const char text[] = "server.1=h1:1:2:participant;0.0.0.0:7\n"
 /* Answers of 2 and 3: as of followers in service. */
 static void in_touch(struct fx *f, int32_t peer, int64_t sid)
 {
-	f->zab.peer[peer] = (struct zab_peer){
-	    .phase = ZAB_PEER_ACTIVE, .sid = sid, .deadline_ms = UINT64_MAX};
+	f->zab.peer[peer] =
+	    (struct zab_peer){.phase = ZAB_PEER_ACTIVE, .sid = sid, .deadline_ms = UINT64_MAX};
 	f->zab.peers_end = peer + 1;
 }
 
@@ -137,7 +137,9 @@ TEST_F(writer_reconfig, a_joiner_needs_three_ports_of_its_own, struct fx, up, do
 	EXPECT_I(ask(f, "server.x=h4:1:2;7", NULL), ==, ZMARSHALLINGERROR);
 	EXPECT_I(ask(f, "server.4=h4:1:2;7\nserver.9=h9:1:2;7", NULL), ==, ZBADARGUMENTS);
 	EXPECT_I(ask(f, "server.4=h3:5:2;7", NULL), ==, ZBADARGUMENTS); /* h3:2 is server 3's */
-	EXPECT_I(ask(f, "server.4=127.0.0.1:5:6;7,server.5=127.0.0.1:5:6;7", NULL), ==, ZOK);
+	/* Loopback addresses may repeat: what is missing then is the quorum of five. */
+	EXPECT_I(ask(f, "server.4=127.0.0.1:5:6;7,server.5=127.0.0.1:5:6;7", NULL), ==,
+		 ZNEWCONFIGNOQUORUM);
 	EXPECT_I(ask(f, "server.4=h4:1:2|h5:1:2;7", NULL), ==, ZBADARGUMENTS);
 }
 
