@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "peers/source.h"
@@ -149,7 +150,9 @@ static bool apply(struct wtr_loop *l)
 
 	if (durable > l->core.zab.durable_zxid)
 		wtr_core_durable(&l->core, durable);
-	if (!wtr_loop_goes_on(l)) /* that installed a state: what is behind it is not this tree's */
+	if (!wtr_loop_goes_on(l) &&
+	    !WRONG(APPLIED_BEHIND_INSTALL)) /* that installed a state: what is behind it is not this
+					       tree's */
 		return true;
 	if (l->core.applied_zxid == l->core.zab.commit_zxid)
 		return false;
