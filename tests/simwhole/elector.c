@@ -140,7 +140,7 @@ static int elect(const struct w_node *n)
 		if (!reaches(n, to))
 			continue;
 		voters++;
-		if (zab_of(to)->role == ZAB_LEADING && i != n->id && w_chance(80))
+		if (zab_of(to)->role == ZAB_LEADING && i != n->id && (w_calm() || w_chance(80)))
 			return i;
 		if (zab_of(to)->role == ZAB_LOOKING && to->elector->looking &&
 		    (!best || is_better(to, best)))
