@@ -65,6 +65,7 @@ UNIT    := $(patsubst %.c,$(O)/%.o,$(wildcard tests/unit/*.c))
 FUZZ    := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 F       ?= $(FUZZ)
 SIM     := $(wildcard tests/sim/*.c)
+WHOLE   := $(wildcard tests/simwhole/*.c)
 PERF    := $(patsubst tests/perf/%.c,%,$(wildcard tests/perf/*.c))
 
 PROGRAMS := $(addprefix $(O)/,$(basename $(notdir $(MAIN))))
@@ -97,6 +98,24 @@ $(O)/sim: $(SIM:%.c=$(O)/%.o) $(filter $(O)/quorum/%,$(OBJ)) $(BASE)
 $(O)/sim_bugs: $(patsubst %.c,$(O)/bugs/%.o,$(SIM) $(wildcard quorum/*.c)) $(BASE)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# Whole servers in one process. What touches the world is left out, and put in by $(WHOLE) in its
+# place; system calls and a few functions are diverted there.
+OUTSIDE := base/clock.c base/log.c writer/log_thread.c writer/helper.c writer/main.c $(wildcard peers/*.c)
+DIVERT  := epoll_create1 epoll_ctl epoll_wait getrandom pthread_create setpriority usleep _exit \
+	   shm_tree_new shm_tree_loaded sto_dir_make wtr_apply
+comma   := ,
+INSIDE  := $(filter-out $(OUTSIDE),$(filter base/% jute/% shm/% storage/% quorum/% writer/%,$(SRC)))
+WRONG   := $(filter storage/% writer/% quorum/%,$(INSIDE))
+
+$(O)/sim_whole: $(patsubst %.c,$(O)/%.o,$(WHOLE) $(INSIDE))
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) $(DIVERT:%=-Wl$(comma)--wrap=%) -o $@ $^ $(LIBS)
+
+$(O)/sim_whole_bugs: $(patsubst %.c,$(O)/bugs/%.o,$(WHOLE) $(WRONG)) \
+		     $(patsubst %.c,$(O)/%.o,$(filter-out $(WRONG),$(INSIDE)))
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) $(DIVERT:%=-Wl$(comma)--wrap=%) -o $@ $^ $(LIBS)
 
 $(O)/bugs/%.o: %.c
 	@mkdir -p $(@D)
@@ -155,7 +174,8 @@ test:
 	$(MAKE) all test-build
 	$(MAKE) -k -j1 test-unit test-corpus test-sim test-bench test-e2e
 
-test-build: $(O)/unit $(FUZZ:%=$(O)/replay_%) $(PERF:%=$(O)/%) $(O)/sim $(O)/sim_bugs
+test-build: $(O)/unit $(FUZZ:%=$(O)/replay_%) $(PERF:%=$(O)/%) $(O)/sim $(O)/sim_bugs $(O)/sim_whole \
+	    $(O)/sim_whole_bugs
 
 test-unit: $(O)/unit
 	@.ci/part unit-$(V) $(O)/unit --gtest_brief=1 $(if $(T),'--gtest_filter=$(T)')
@@ -165,12 +185,18 @@ test-corpus: $(FUZZ:%=$(O)/replay_%)
 		.ci/part corpus-$(V)-$$f $(O)/replay_$$f tests/corpus/$$f || failed=1; \
 	done; test -z "$$failed"
 
-# SIM_SECONDS of seeds; the mistakes of quorum/bug.h, each given a minute, in the release build.
-SIM_SECONDS ?= $(if $(filter rel,$(V)),35,10)
+# SIM_SECONDS and WHOLE_SEEDS of seeds; the mistakes of quorum/bug.h and base/bug.h, each given a
+# minute, in the release build.
+SIM_SECONDS   ?= $(if $(filter rel,$(V)),35,10)
+# The others of base/bug.h take longer than a minute, or are not found yet.
+FOUND := SYNC_EARLY APPLIED_BEHIND_INSTALL WRITE_BEHIND_SYNC
+WHOLE_SEEDS   ?= $(if $(filter rel,$(V)),60,10)
 
-test-sim: $(O)/sim $(O)/sim_bugs
+test-sim: $(O)/sim $(O)/sim_bugs $(O)/sim_whole $(O)/sim_whole_bugs
 	@.ci/part sim-$(V) $(O)/sim --seconds $(SIM_SECONDS)
+	@.ci/part sim-whole-$(V) $(O)/sim_whole --seed 1 --seeds $(WHOLE_SEEDS)
 	@$(if $(filter rel,$(V)),.ci/part sim-bugs $(O)/sim_bugs --bugs)
+	@$(if $(filter rel,$(V)),.ci/part sim-whole-bugs $(O)/sim_whole_bugs --bugs $(FOUND))
 
 test-bench: all
 	@if test -e bench/smoke; then .ci/part bench bench/smoke; fi

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "base/bug.h"
 #include "base/bytes.h"
 #include "storage/reader.h"
 #include "storage/segment.h"
@@ -260,7 +261,7 @@ int sto_cut_finish(struct sto_dirs *d, int64_t zxid)
 	const struct sto_fs *fs = d->fs;
 	int err = sto_delete_above(fs, d->snap, STO_SNAP_PREFIX, zxid);
 
-	if (!err)
+	if (!err && !WRONG(CUT_LEAVES_SEGMENTS))
 		err = sto_delete_above(fs, d->log, STO_LOG_PREFIX, zxid);
 	if (!err)
 		err = replace_tail(d, zxid);
@@ -282,7 +283,7 @@ static int cut(struct sto_dirs *d, const char *log_dir, const struct sto_member 
 		err = stage_copy(d, log_dir, zxid);
 	if (!err)
 		err = d->fs->sync(d->fs->self, d->log_stage);
-	if (!err)
+	if (!err && !WRONG(CUT_NOT_RECORDED))
 		err = sto_record_store(d->fs, d->snap, &r); /* COMMIT */
 	if (!err)
 		err = sto_cut_finish(d, zxid);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "storage/segment.h"
@@ -193,7 +194,7 @@ static int write_durable(struct sto_log *log, int fd, bool direct, size_t n, uin
 {
 	int err = sto_write(log->fs, fd, log->block, n, at);
 
-	if (!err && !direct && log->options.force_sync)
+	if (!err && !direct && log->options.force_sync && !WRONG(APPEND_NOT_SYNCED))
 		err = log->fs->datasync(log->fs->self, fd);
 	return err;
 }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bug.h"
+
 static int stage_open(const struct sto_fs *fs, int dir, int *stage)
 {
 	int fd = fs->open(fs->self, dir, STO_STAGE, O_RDONLY | O_DIRECTORY, 0);
@@ -244,7 +246,7 @@ static int install(struct sto_dirs *d, const struct sto_member *m, int64_t zxid)
 	err = sync_dir(d->fs, d->snap_stage);
 	if (!err)
 		err = sync_dir(d->fs, d->log_stage);
-	if (!err)
+	if (!err && !WRONG(INSTALL_NOT_RECORDED))
 		err = sto_record_store(d->fs, d->snap, &r); /* COMMIT */
 	if (!err)
 		err = sto_install_finish(d, zxid);

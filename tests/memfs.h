@@ -22,9 +22,15 @@
 
 #include "storage/fs.h"
 
+/* Files ever made, names at a time: who needs more says so before it includes this. */
+#ifndef MEMFS_FILES_MAX
+#define MEMFS_FILES_MAX 256
+#define MEMFS_NAMES_MAX 64
+#endif
+
 enum {
-	MEMFS_FILES = 256,
-	MEMFS_NAMES = 64,
+	MEMFS_FILES = MEMFS_FILES_MAX,
+	MEMFS_NAMES = MEMFS_NAMES_MAX,
 	MEMFS_FDS = 64,
 	MEMFS_DIR = 1000, /* the first descriptor of a directory */
 	MEMFS_DIRS = 8,
@@ -128,9 +134,12 @@ static inline void memfs_link(struct memfs *m, const char *name, int file)
 {
 	int at = memfs_find(m, name);
 
-	for (int i = 0; at < 0; i++)
+	for (int i = 0; at < 0; i++) {
+		if (i == MEMFS_NAMES)
+			abort();
 		if (m->name[i].file < 0)
 			at = i;
+	}
 	m->name[at].file = file;
 	memfs_set(m->name[at].name, name);
 }
@@ -545,6 +554,9 @@ static inline void memfs_settle(struct memfs *m)
 			k++;
 		op->safe_from = op->durable ? i + 2 : k < m->ops ? k + 2 : SIZE_MAX;
 		/* .. and where the name is no longer, if that is another directory. */
+		op->gone_from = op->safe_from;
+		if (op->kind != MEMFS_RENAME || op->dir == op->from_dir)
+			continue;
 		for (k = i + 1; k < m->ops &&
 				(m->op[k].kind != MEMFS_DIRSYNC || m->op[k].dir != op->from_dir);)
 			k++;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "base/bug.h"
 #include "jute/path.h"
 #include "jute/records.h"
 #include "shm/msg.h"
@@ -235,6 +236,10 @@ static int close_session(struct wtr_apply *a, const struct zk_close_session_txn 
 	}
 	if (!s || err)
 		return err;
+	if (WRONG(EPHEMERALS_KEPT)) {
+		shm_session_remove(a->tree, s, a->header.zxid);
+		return 0;
+	}
 	a->paths.len = 0;
 	shm_ephemerals_begin(&it, s, SHM_LATEST);
 	while ((n = shm_ephemerals_next(&it))) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "writer/ahead.h"
 #include "writer/answers.h"
 #include "writer/flight.h"
@@ -264,10 +265,11 @@ static int take_sessions(struct wtr_core *c);
 /* Pending changes, sessions and connections as nobody has touched them. */
 static void begin_anew(struct wtr_core *c)
 {
-	uint64_t applied = (uint64_t)c->applied_zxid;
-
-	wtr_pending_fini(&c->pending);
-	CHECK(!wtr_pending_init(&c->pending, c->tree, c->conf->digest_enabled, (int64_t)applied));
+	if (!WRONG(PENDING_KEPT)) {
+		wtr_pending_fini(&c->pending);
+		CHECK(!wtr_pending_init(&c->pending, c->tree, c->conf->digest_enabled,
+					c->applied_zxid));
+	}
 	for (uint16_t i = 0; i < c->conns.n_workers; i++)
 		wtr_conns_empty(&c->conns, i);
 	wtr_sessions_empty(&c->sessions);

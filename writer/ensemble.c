@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/wake.h"
@@ -518,15 +519,22 @@ static bool takes_request(const struct wtr_ensemble *e)
 	       e->core->out.len <= WTR_OUT_BYTES && zab_of(e)->n_syncs < ZAB_SYNCS_MAX;
 }
 
+/* A REQUEST, or a REVALIDATE that must not overtake one: it may move the session (V5). */
 struct letter {
 	int32_t peer, authinfo_count;
 	uint32_t data_len, authinfo_size;
+	int64_t zxid;
+	int32_t type, pad;
 };
 
 static void keep_request(struct wtr_ensemble *e, int32_t peer, const struct quorum_packet *p)
 {
-	struct letter l = {peer, p->authinfo.count, (uint32_t)(p->data.len > 0 ? p->data.len : 0),
-			   p->authinfo.size};
+	struct letter l = {.peer = peer,
+			   .authinfo_count = p->authinfo.count,
+			   .data_len = (uint32_t)(p->data.len > 0 ? p->data.len : 0),
+			   .authinfo_size = p->authinfo.size,
+			   .zxid = p->zxid,
+			   .type = p->type};
 
 	if (e->inbox.len - e->inbox_done > WTR_INBOX_BYTES) {
 		LOG_W("peer %d: more requests than can wait: disconnected", peer);
@@ -539,6 +547,23 @@ static void keep_request(struct wtr_ensemble *e, int32_t peer, const struct quor
 	wtr_buf_pad8(&e->inbox);
 }
 
+static void leader_revalidate(struct wtr_ensemble *e, int32_t peer, const struct quorum_packet *p)
+{
+	struct quorum_revalidated answer;
+	struct quorum_touch session;
+	uint8_t bytes[64];
+	struct jute_out out = jute_out_of(bytes, sizeof(bytes));
+
+	if (quorum_touches(p->data) != 1)
+		return;
+	session = quorum_touch_get(p->data, 0);
+	answer = (struct quorum_revalidated){session.session_id,
+					     e->core->service == WTR_LEADS &&
+						 wtr_leader_revalidate(e->core, peer, session)};
+	quorum_put_revalidated(&out, p->zxid, &answer);
+	peer_links_put(e->links, peer, bytes, jute_size(&out, bytes));
+}
+
 /* What waited for room, as far as there is some. */
 static bool open_inbox(struct wtr_ensemble *e)
 {
@@ -546,16 +571,19 @@ static bool open_inbox(struct wtr_ensemble *e)
 
 	while (e->inbox_done < e->inbox.len && takes_request(e)) {
 		const uint8_t *at = e->inbox.bytes + e->inbox_done;
-		struct quorum_packet p = {.type = QUORUM_REQUEST};
+		struct quorum_packet p;
 		struct letter l;
 
 		memcpy(&l, at, sizeof(l));
 		at += sizeof(l);
+		p = (struct quorum_packet){.type = l.type, .zxid = l.zxid};
 		p.data = jute_buf_of(at, l.data_len);
 		p.authinfo = (struct jute_vec){
 		    .count = l.authinfo_count, .data = at + l.data_len, .size = l.authinfo_size};
 		e->inbox_done += (sizeof(l) + l.data_len + l.authinfo_size + 7) & ~(size_t)7;
-		if (l.peer >= 0)
+		if (l.peer >= 0 && l.type == QUORUM_REVALIDATE)
+			leader_revalidate(e, l.peer, &p);
+		else if (l.peer >= 0)
 			leader_request(e, l.peer, &p);
 		done = true;
 	}
@@ -576,23 +604,6 @@ static void forget_letters(struct wtr_ensemble *e, int32_t peer)
 	}
 }
 
-static void leader_revalidate(struct wtr_ensemble *e, int32_t peer, const struct quorum_packet *p)
-{
-	struct quorum_revalidated answer;
-	struct quorum_touch session;
-	uint8_t bytes[64];
-	struct jute_out out = jute_out_of(bytes, sizeof(bytes));
-
-	if (quorum_touches(p->data) != 1)
-		return;
-	session = quorum_touch_get(p->data, 0);
-	answer = (struct quorum_revalidated){session.session_id,
-					     e->core->service == WTR_LEADS &&
-						 wtr_leader_revalidate(e->core, peer, session)};
-	quorum_put_revalidated(&out, p->zxid, &answer);
-	peer_links_put(e->links, peer, bytes, jute_size(&out, bytes));
-}
-
 static void leader_deliver(struct wtr_ensemble *e, int32_t peer, const struct quorum_packet *p)
 {
 	if (p->type == QUORUM_REQUEST) {
@@ -601,7 +612,10 @@ static void leader_deliver(struct wtr_ensemble *e, int32_t peer, const struct qu
 		else
 			leader_request(e, peer, p);
 	} else if (p->type == QUORUM_REVALIDATE) {
-		leader_revalidate(e, peer, p);
+		if (e->inbox.len && !WRONG(REVALIDATE_OVERTAKES))
+			keep_request(e, peer, p);
+		else
+			leader_revalidate(e, peer, p);
 	} else if (p->type == QUORUM_PING && e->core->service == WTR_LEADS) {
 		for (int32_t i = 0; i < quorum_touches(p->data); i++)
 			wtr_leader_touch(e->core, quorum_touch_get(p->data, i));
@@ -840,7 +854,7 @@ uint64_t wtr_ensemble_deadline_ms(const struct wtr_ensemble *e)
 
 enum wtr_service wtr_ensemble_enters(const struct wtr_ensemble *e)
 {
-	if (!e->enters || e->core->applied_zxid < e->enters_zxid)
+	if (!e->enters || (e->core->applied_zxid < e->enters_zxid && !WRONG(EPOCH_TOLD_EARLY)))
 		return WTR_IDLE;
 	return zab_of(e)->role == ZAB_LEADING ? WTR_LEADS : WTR_LEARNS;
 }

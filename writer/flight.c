@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bug.h"
+
 enum {
 	ENTRY_FACTOR = 4,  /* an entry is at most that many times a frame, and WTR_ENTRY_EXTRA */
 	BATCHES_KEPT = 32, /* by a member of an ensemble */
@@ -290,7 +292,8 @@ void wtr_core_cut(struct wtr_core *c, int64_t zxid)
 		at = &(*at)->next;
 	if (*at && (*at)->first_zxid <= zxid) {
 		shorten(*at, zxid);
-		if ((*at)->n > (*at)->n_applied) /* else what is left of it has landed */
+		/* Else what is left of it has landed. */
+		if ((*at)->n > (*at)->n_applied || WRONG(EMPTY_BATCH_KEPT))
 			at = &(*at)->next;
 	}
 	forget_flight(c, *at);

@@ -1,5 +1,6 @@
 #include "writer/lead.h"
 
+#include "base/bug.h"
 #include "writer/answers.h"
 #include "writer/submit.h"
 
@@ -31,7 +32,7 @@ static enum zk_code check_session(struct wtr_core *c, struct wtr_session *s, int
 		return ZSESSIONEXPIRED;
 	if (s->worker == MSG_NO_WORKER && s->peer == WTR_NO_PEER)
 		s->peer = (int16_t)peer;
-	if (s->peer != peer)
+	if (s->peer != peer && !WRONG(MOVED_ACCEPTED))
 		return ZSESSIONMOVED;
 	wtr_session_touch(&c->sessions, s);
 	return ZOK;
@@ -122,7 +123,7 @@ static void lose(void *arg, struct wtr_link *l)
 	struct wtr_session *s = WTR_OBJECT(l, struct wtr_session, link);
 
 	if (s->peer == ((struct losing *)arg)->peer)
-		s->peer = WTR_NO_PEER;
+		s->peer = WRONG(OWNER_FORGOTTEN) ? WTR_NO_PEER : WTR_PEER_LOST;
 }
 
 void wtr_leader_lost(struct wtr_core *c, int32_t peer)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/wake.h"
@@ -43,7 +44,8 @@ static int recover(struct wtr_recovery *r, const struct shm_heritage *h, const s
 {
 	bool first = !atomic_load(&h->board->gen);
 	int64_t settled = atomic_load(&h->board->settled_zxid);
-	int64_t limit = !first ? settled : h->conf->members ? 0 : INT64_MAX;
+	bool tail = h->conf->members && !WRONG(TAIL_APPLIED);
+	int64_t limit = !first ? settled : tail ? 0 : INT64_MAX;
 	int err = wtr_recover(r, h->conf, fs, h->region_gen, h->board->commit_size, limit,
 			      member->fuzzy_zxid);
 
@@ -70,7 +72,7 @@ static int open_log(struct sto_log **log, const struct wtr_recovery *r)
 	int err;
 
 	/* A member's tree may be as of the start of an epoch, which is no zxid of a log. */
-	if (!r->conf->members && r->tree_zxid > last)
+	if ((!r->conf->members || WRONG(EPOCH_START_LOGGED)) && r->tree_zxid > last)
 		last = r->tree_zxid;
 	err = sto_log_open(log, r->fs, r->log_dir, last, &options);
 	if (!err)

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "peers/source.h"
@@ -142,18 +143,30 @@ static void count_commit(struct wtr_loop *l)
 	l->at_log = NULL;
 }
 
+/*
+ * How far the log is durable. While a state is received it is still the log of the old history,
+ * whose zxids say nothing of the new one's.
+ */
+static int64_t durable_zxid(const struct wtr_loop *l)
+{
+	if (l->core.zab.staged && !l->ensemble->kept)
+		return l->core.zab.durable_zxid;
+	return wtr_log_durable(&l->log);
+}
+
 /* A piece of what is committed, so that workers have answers to send, and the disk the next batch,
  * while the rest is applied. True: something was done. */
 static bool apply(struct wtr_loop *l)
 {
-	int64_t durable = wtr_log_durable(&l->log);
+	int64_t durable = durable_zxid(l);
 
 	if (durable > l->core.zab.durable_zxid) {
 		count_commit(l);
 		wtr_core_durable(&l->core, durable);
 	}
-	if (!wtr_loop_goes_on(l)) /* that installed a state: what is behind it is not this tree's */
-		return true;
+	/* If that installed a state, what is behind it is not this tree's. */
+	if (l->ensemble && l->ensemble->installed && !WRONG(APPLIED_BEHIND_INSTALL))
+		return false;
 	if (l->core.applied_zxid >= l->core.zab.commit_zxid || !tell(l))
 		return false;
 	wtr_core_apply(&l->core);
@@ -454,7 +467,7 @@ static bool has_work(const struct wtr_loop *l)
 		return true;
 	if (l->core.out.len) /* the commit ring is full: nothing moves before it does */
 		return false;
-	if (wtr_log_durable(&l->log) > l->core.zab.durable_zxid ||
+	if (durable_zxid(l) > l->core.zab.durable_zxid ||
 	    l->core.applied_zxid < l->core.zab.commit_zxid)
 		return true;
 	if (!wtr_log_busy(&l->log) && (l->core.to_log || (l->core.fill && l->core.fill->n)))

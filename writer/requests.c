@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "jute/session.h"
+#include "base/bug.h"
 #include "writer/answers.h"
 #include "writer/learn.h"
 #include "writer/submit.h"
@@ -256,7 +257,7 @@ static void sync_request(struct wtr_core *c, uint16_t worker, const struct msg_u
 	if (c->service == WTR_LEARNS)
 		wtr_learner_sync(c, worker, up);
 	else
-		wtr_answer_later(c, c->zab.last_zxid, &head);
+		wtr_answer_later(c, WRONG(SYNC_EARLY) ? 0 : c->zab.last_zxid, &head);
 }
 
 /* Is there a reason not to take this request at all? ZOK: no. */

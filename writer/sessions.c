@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "shm/board.h"
 #include "shm/msg.h"
@@ -215,6 +216,7 @@ void wtr_session_unbind(struct wtr_sessions *t, struct wtr_session *s)
 {
 	s->touch_ms = last_heard_ms(t, s);
 	s->worker = MSG_NO_WORKER;
+	s->peer = WRONG(OWNER_FORGOTTEN) ? WTR_NO_PEER : WTR_PEER_LOST;
 	s->conn = 0;
 }
 

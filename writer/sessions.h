@@ -24,7 +24,12 @@
 #include "base/conf.h"
 #include "writer/table.h"
 
-enum { WTR_WHEEL = 1024, WTR_HEARD_SLACK_MS = 50, WTR_NO_SLOT = -1, WTR_NO_PEER = -1 };
+enum { WTR_WHEEL = 1024, WTR_HEARD_SLACK_MS = 50, WTR_NO_SLOT = -1 };
+
+/* Whose a session is at a leader, beside learners by number. NO_PEER: nobody's yet, so the first
+ * who uses it has it. LOST: its connection, or its learner, is gone: who asks for it has it, and
+ * what is late from those who had it before is not taken (V5). */
+enum { WTR_NO_PEER = -1, WTR_PEER_LOST = -2 };
 
 struct wtr_session {
 	struct wtr_link link; /* key: the session id */
@@ -35,7 +40,7 @@ struct wtr_session {
 	int32_t timeout_ms;
 	int32_t slot; /* index of heard[]; WTR_NO_SLOT until createSession is applied */
 	uint16_t worker;
-	int16_t peer; /* leader: whose learner's client it is; WTR_NO_PEER */
+	int16_t peer; /* leader: whose learner's client it is; WTR_NO_PEER, WTR_PEER_LOST */
 	bool closing; /* its closeSession is prepared; forgotten once that is applied */
 };
 

@@ -358,7 +358,6 @@ static void arrange(uint64_t seed)
 	sim.real_election = sim_chance(60);
 	sim.silent_end = sim_chance(30);
 	sim.snapshot_every = sim_between(10, sim_chance(50) ? 60 : 2000);
-	sim.diff_max = sim_chance(50) ? (uint32_t)sim_between(5, 500) : 0;
 	sim.vote_ms = (uint32_t)sim_between(20, 200);
 	sim.wrong_hint_percent = !sim.real_election && sim_chance(70) ? 12 : 0;
 	sim.calm_us = sim_between(3000, 12000) * 1000;
