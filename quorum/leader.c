@@ -288,13 +288,16 @@ void zab_leader_drop(struct zab *z, int32_t peer, const char *why)
 static void sync_now(struct zab *z, struct zab_out *out, int32_t peer)
 {
 	struct zab_peer *p = &z->peer[peer];
+	int64_t upto = z->phase == ZAB_SERVING ? z->decided_zxid : z->initial_zxid;
 
-	p->waits =
-	    !zab_sync_peer(z, peer, z->phase == ZAB_SERVING ? z->decided_zxid : z->initial_zxid);
-	if (p->waits) {
+	if (!zab_sync_peer(z, peer, upto)) {
+		if (!p->waits)
+			p->wanted_zxid = z->commit_zxid;
+		p->waits = true;
 		out->flags |= ZAB_OUT_STATE;
 		return;
 	}
+	p->waits = false;
 	p->phase = ZAB_PEER_SYNC;
 	p->deadline_ms = z->now_ms + zab_ticks(z, z->opt.init_limit + z->opt.sync_limit);
 }

@@ -55,11 +55,17 @@ static bool is_far_behind(const struct zab *z, int64_t p, int64_t upto)
 	       zab_history_count(&z->history, p, upto) > z->opt.diff_max;
 }
 
-static bool has_state_for(const struct zab *z, int64_t p)
+/* One that was asked for is as of then. An old one is enough if little has to be sent behind it. */
+static bool has_state_for(const struct zab *z, int32_t peer, int64_t p)
 {
 	if (z->state_zxid < z->history.base)
 		return false; /* what follows it can't be read */
-	return z->state_zxid >= p || z->state_zxid >= z->commit_zxid;
+	if (z->peer[peer].waits)
+		return z->state_zxid >= z->peer[peer].wanted_zxid;
+	if (z->state_zxid >= z->commit_zxid)
+		return true;
+	return z->state_zxid >= p &&
+	       zab_history_count(&z->history, z->state_zxid, z->commit_zxid) <= z->opt.diff_max;
 }
 
 /* The operation packet. The zxid that the learner then has; -1: there is no state for it yet. */
@@ -81,7 +87,7 @@ static int64_t put_operation(struct zab *z, int32_t peer, int64_t p, int64_t upt
 		zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_TRUNC, floor);
 		return floor;
 	}
-	if (!has_state_for(z, p))
+	if (!has_state_for(z, peer, p))
 		return -1;
 	zab_put(z, peer, ZAB_SEND_STATE, QUORUM_SNAP, z->state_zxid);
 	return z->state_zxid;

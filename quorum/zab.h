@@ -111,7 +111,7 @@ struct zab_event {
 	int32_t peer;    /* CONNECTED, LOST, RECEIVE, SYNC_ASKED: 0..ZAB_PEERS_MAX-1 */
 	int64_t sid;     /* ELECTED */
 	const struct zab_start *start;
-	const struct zab_packet *packet;    /* RECEIVE */
+	const struct zab_packet *packet; /* RECEIVE */
 	/* SUBMIT of a reconfig, CONFIG; it stays while z refers to it: committed, last_seen,
 	 * proposed. So does each that a packet brings. */
 	const struct quorum_config *config;
@@ -164,7 +164,7 @@ struct zab_out {
 struct zab_options {
 	int64_t sid;
 	bool standalone; /* a quorum of one that keeps its epoch, as a lone ZooKeeper server does */
-	bool observer; /* at the start; then as the committed configuration says, if it does */
+	bool observer;   /* at the start; then as the committed configuration says, if it does */
 	bool rejoin_step_down; /* give up once for a voter that has promised a later epoch: 3.4 */
 	uint32_t tick_ms, init_limit, sync_limit; /* limits in ticks */
 	uint32_t diff_max; /* a learner that lacks more transactions gets a state; 0: no bound */
@@ -190,7 +190,8 @@ struct zab_peer {
 	uint8_t phase;
 	bool observer;
 	bool epoch_acked; /* counts in the quorum of ACKEPOCH */
-	bool waits;       /* for a state that is newer than its log */
+	bool waits;       /* for a state as of wanted_zxid, or later */
+	int64_t wanted_zxid;
 	int64_t sid, last_zxid;
 	int64_t acked;      /* epoch << 32: NEWLEADER; else the last transaction of this epoch */
 	int64_t early;      /* of a transaction, before that of NEWLEADER */
