@@ -23,7 +23,6 @@ enum {
 	DEPTH_MAX = 28,
 	PASSED_MAX = 255, /* a count that has come here stays */
 	PASSED_SHIFT = 56,
-	NAME_BYTES = 32,    /* of a usual path */
 	NODE_BYTES = 300, /* of a usual node, all told */
 };
 
@@ -131,10 +130,8 @@ void shm_tree_prefetch_node(const struct shm_tree *t, uint64_t hash)
 
 	if (!n)
 		return;
-	/* The name's end lies in a third line as often as not. */
 	__builtin_prefetch(n);
 	__builtin_prefetch((const char *)n + 64);
-	__builtin_prefetch(n->path + NAME_BYTES);
 }
 
 void shm_tree_prefetch_version(const struct shm_tree *t, uint64_t hash)
