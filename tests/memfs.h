@@ -482,7 +482,7 @@ static inline void memfs_init(struct memfs *m)
 
 static inline void memfs_fini(struct memfs *m)
 {
-	for (int i = 0; i < m->files; i++)
+	for (int i = 0; i < MEMFS_FILES; i++) /* a former copy may have had more than there are */
 		free(m->file[i].data);
 	for (size_t i = 0; i < m->ops; i++)
 		free(m->op[i].data);
