@@ -612,7 +612,9 @@ static void leader_deliver(struct wtr_ensemble *e, int32_t peer, const struct qu
 		else
 			leader_request(e, peer, p);
 	} else if (p->type == QUORUM_REVALIDATE) {
-		if (e->inbox.len && !WRONG(REVALIDATE_OVERTAKES))
+		/* A learner may be in service a moment before we are. */
+		if ((e->inbox.len && !WRONG(REVALIDATE_OVERTAKES)) ||
+		    e->core->service != WTR_LEADS)
 			keep_request(e, peer, p);
 		else
 			leader_revalidate(e, peer, p);

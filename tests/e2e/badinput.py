@@ -9,7 +9,7 @@ import time
 
 import wire as w
 from cases import expect, paddock_only, run, within
-from server import Server, four_letter, wait_until
+from server import VARIANT, Server, four_letter, wait_until
 
 CONF = {"extendedTypesEnabled": "true", "enforceQuota": "true", "tickTime": 500,
         "maxSessionTimeout": 60000}
@@ -440,7 +440,8 @@ def test_a_client_that_never_reads_replies_is_closed_in_time(server):
         time.sleep(0.1)
     took = time.monotonic() - began
     expect("closed", slow_closed(server), closed + 1)
-    expect("memory: %d" % grown, grown < 16 << 20, True)
+    # AddressSanitizer keeps what was freed for a while.
+    expect("memory: %d" % grown, grown < (16 if VARIANT == "rel" else 64) << 20, True)
     resumes(server, asker)
     honest.ok(w.DELETE, w.path_version("/unread"))
     honest.close()

@@ -23,6 +23,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 PADDOCKD = os.environ.get("PADDOCKD", os.path.join(ROOT, "build", "rel", "paddockd"))
+VARIANT = os.path.basename(os.path.dirname(PADDOCKD))       # the build it is of
 KIND = os.environ.get("E2E_SERVER", "paddock")
 PORTS = [int(p) for p in os.environ.get("E2E_PORTS", "22200-22399").split("-")]
 JAVA_PATH = "/usr/share/java"

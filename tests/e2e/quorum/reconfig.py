@@ -70,7 +70,13 @@ class Change:
     def reconfig(self, member, joining=None, leaving=None):
         """By a session at that member; the new text."""
         def done():
-            err, body = self.ask(member, joining, leaving)
+            try:
+                err, body = self.ask(member, joining, leaving)
+            except w.Closed:        # a server of Apache's that loses its leader by it may be silent
+                if member.kind == "paddock" or not wait_until("%r serves" % member, member.mode, 30):
+                    raise
+                told, stat = text(member)
+                return (told.encode(), stat) if version(told) > self.now else None
             if err in (NO_QUORUM, IN_PROGRESS):
                 return None
             if err:
