@@ -6,7 +6,8 @@
  * per ready connection and turn, TCP_NODELAY, no read until EAGAIN. What a real server does in less
  * CPU time than this it has left out.
  *
- * Processes share the port by SO_REUSEPORT; connections are not handed over.
+ * Processes share the port by SO_REUSEPORT; connections are not handed over. A setData is told to
+ * all that have asked the same process for a watch since the last one, whatever they watch.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -38,6 +39,7 @@ enum {
 	VALUE_MAX = 64 * 1024,
 	PROCESSES_MAX = 256,
 	BACKLOG = 1024,
+	WATCHERS_MAX = 64 * 1024,
 	STAT_SIZE = 68,
 	NAME_LEN = 14, /* of a child: as the load generator's */
 };
@@ -45,6 +47,7 @@ enum {
 struct conn {
 	int fd;
 	bool open;     /* the handshake is done */
+	bool watches;
 	uint8_t *tail; /* beginning of a frame */
 	size_t tail_len;
 	uint8_t *out; /* what the socket did not take: nothing is read while there is some */
@@ -56,6 +59,8 @@ static struct {
 	uint16_t port;
 	uint32_t processes, value_len, children;
 	int64_t last_session;
+	uint32_t n_watchers;
+	struct conn *watchers[WATCHERS_MAX];
 	uint8_t in[IN_CAP], out[OUT_CAP];
 } floor_;
 
@@ -103,6 +108,9 @@ static void accept_some(void)
 
 static void drop(struct conn *c)
 {
+	for (uint32_t i = 0; c->watches && i < floor_.n_watchers; i++)
+		if (floor_.watchers[i] == c)
+			floor_.watchers[i--] = floor_.watchers[--floor_.n_watchers];
 	close(c->fd);
 	free(c->tail);
 	free(c->out);
@@ -161,6 +169,37 @@ static void put_multi(struct jute_in in, struct jute_out *out)
 	zk_multi_end(out);
 }
 
+static void note_watch(struct conn *c, struct jute_in in)
+{
+	(void)jute_get_buffer(&in);
+	if (!jute_get_boolean(&in) || c->watches || floor_.n_watchers == WATCHERS_MAX)
+		return;
+	c->watches = true;
+	floor_.watchers[floor_.n_watchers++] = c;
+}
+
+/* A watcher that does not take it at once is not told: its client says so. */
+static void tell_watchers(struct jute_buf path)
+{
+	uint8_t frame[256];
+	struct jute_out out = jute_out_of(frame, sizeof(frame));
+	const struct zk_reply_header header = {.xid = ZK_XID_NOTIFICATION, .zxid = -1};
+	const struct zk_watcher_event event = {
+	    .type = ZK_EVENT_DATA_CHANGED, .state = ZK_STATE_SYNC_CONNECTED, .path = path};
+	uint8_t *length = jute_reserve(&out, 4);
+
+	zk_reply_header_encode(&out, &header);
+	zk_watcher_event_encode(&out, &event);
+	be32_put(length, (uint32_t)(out.next - length - 4));
+	for (uint32_t i = 0; i < floor_.n_watchers && !out.failed; i++) {
+		struct conn *c = floor_.watchers[i];
+
+		c->watches = false;
+		(void)!send(c->fd, frame, (size_t)(out.next - frame), MSG_NOSIGNAL);
+	}
+	floor_.n_watchers = 0;
+}
+
 /* false: the connection ends after this answer. */
 static bool put_body(int32_t type, struct jute_in in, struct jute_out *out)
 {
@@ -213,6 +252,10 @@ static bool answer(struct conn *c, const uint8_t *frame, size_t len, struct jute
 	if (in.failed || length == NULL)
 		return false;
 	zk_reply_header_encode(out, &header);
+	if (type == ZK_OP_GET_DATA || type == ZK_OP_EXISTS)
+		note_watch(c, in);
+	else if (type == ZK_OP_SET_DATA && floor_.n_watchers)
+		tell_watchers(path_of(in));
 	go_on = put_body(type, in, out);
 	be32_put(length, (uint32_t)(out->next - length - 4));
 	return go_on && !out->failed;
