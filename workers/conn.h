@@ -71,6 +71,7 @@ struct wrk_conn {
 	uint8_t state;
 	bool attached;      /* the writer holds the session to be ours */
 	bool has_read_only; /* of the ConnectRequest */
+	bool read_only;     /* reads alone are answered, for as long as it lives */
 	bool need_attach, need_detach;
 	bool close_after; /* everything is sent: close */
 	bool deaf;        /* the last request has been read */

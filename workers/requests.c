@@ -348,8 +348,10 @@ static void heard(struct worker *w, struct wrk_conn *c)
 		atomic_store_explicit(&w->seat->heard[c->slot], now, memory_order_relaxed);
 }
 
-static enum wrk_kind kind_of(const struct wrk_frame *f)
+static enum wrk_kind kind_of(const struct wrk_conn *c, const struct wrk_frame *f)
 {
+	if (c->read_only && f->op != ZK_OP_AUTH)
+		return WRK_READ; /* refused in its turn, if it is none */
 	switch (f->op) {
 	case ZK_OP_GET_DATA:
 	case ZK_OP_EXISTS:
@@ -386,7 +388,7 @@ static bool is_whole(const struct wrk_frame *f)
 
 void wrk_request(struct worker *w, struct wrk_conn *c, const struct wrk_frame *f)
 {
-	enum wrk_kind kind = kind_of(f);
+	enum wrk_kind kind = kind_of(c, f);
 
 	c->received++;
 	w->count.received++;
