@@ -172,6 +172,8 @@ void wrk_conn_sweep(struct worker *w);
 
 /* A frame of an OPEN connection. */
 void wrk_request(struct worker *w, struct wrk_conn *c, const struct wrk_frame *f);
+/* An identity is asked for that it has not got: it was told so, and ends. */
+bool wrk_refuse_unauthenticated(struct worker *w, struct wrk_conn *c, int32_t op, int32_t xid);
 /* Append a request; false: no memory, and the connection is closed. */
 bool wrk_enqueue(struct worker *w, struct wrk_conn *c, enum wrk_kind kind,
 		 const struct wrk_frame *f);
