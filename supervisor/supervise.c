@@ -296,8 +296,7 @@ static void announce(struct sup *s)
 	s->announced = true;
 	LOG_I("serving %sclientPort=%u zxid=0x%" PRIx64 " recovered_ms=%" PRId64,
 	      reads ? "read-only " : "", (unsigned)s->h.conf->client_port,
-	      (uint64_t)atomic_load(&b->zxid),
-	      atomic_load(&b->stats.recovered_ms));
+	      (uint64_t)atomic_load(&b->zxid), atomic_load(&b->stats.recovered_ms));
 	sd_notifyf(0, "READY=1\nSTATUS=Serving port %u", (unsigned)s->h.conf->client_port);
 }
 

@@ -3,8 +3,8 @@
 
   readonly.py [SPEC ...]
 
-Each spec (see ensemble.py; default ppp) has three members, number 1 of them Paddock's. Two of them
-are killed, and started again; by frames, by kazoo and by zkCli.sh: who is let
+Each spec (see ensemble.py; default ppp) has three members. All but its observer, or all but the
+first, which is Paddock's, are killed and started again; by frames, by kazoo and by zkCli.sh: who is let
 in, what is refused, which sessions go on, what the words say; the writer killed meanwhile, then the
 whole member, which starts with nobody else there. In the end everything is read-write again, in the
 sessions that there were. Prints "RESULT passed failed".
@@ -144,9 +144,10 @@ class Run:
     def begin(self):
         """Read-write service is as it was."""
         self.e.start()
-        self.m, *self.others = self.e.members
-        if self.m not in self.e.followers():
-            raise AssertionError("member 1 leads")
+        self.m = (self.e.observers() + self.e.members)[0]
+        self.others = [m for m in self.e.members if m is not self.m]
+        if self.m.mode() not in ("follower", "observer"):
+            raise AssertionError("%r leads" % self.m)
         for m in self.e.members:
             expect("isro of %r" % m, m.ask("isro"), "rw")
         self.rw = self.m.session()
