@@ -139,7 +139,11 @@ struct shm_board {
 	_Atomic uint32_t writer_epoch;
 	/* +1 when no connection can be carried over: what was published meanwhile has no events. */
 	_Atomic uint32_t resets;
-	uint8_t pad1[20];
+	/* By the writer: 1 while no leader is found and clients that are content with reads are
+	 * served, as of what is published, whatever serve_until_ms says. `resets` counts before it
+	 * becomes 1, and after it becomes 0: no connection lives in both kinds of service. */
+	_Atomic uint32_t read_only;
+	uint8_t pad1[16];
 
 	_Atomic uint32_t writer_sleeping; /* by the writer (wake.h) */
 	uint8_t pad2[60];

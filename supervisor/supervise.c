@@ -289,13 +289,14 @@ static void take_signals(struct sup *s)
 static void announce(struct sup *s)
 {
 	const struct shm_board *b = s->h.board;
+	bool reads = atomic_load(&b->read_only);
 
-	if (s->announced || !atomic_load(&b->in_service))
+	if (s->announced || !(reads || atomic_load(&b->in_service)))
 		return;
 	s->announced = true;
-	LOG_I("serving clientPort=%u zxid=0x%" PRIx64 " recovered_ms=%" PRId64,
-	      (unsigned)s->h.conf->client_port, (uint64_t)atomic_load(&b->zxid),
-	      atomic_load(&b->stats.recovered_ms));
+	LOG_I("serving %sclientPort=%u zxid=0x%" PRIx64 " recovered_ms=%" PRId64,
+	      reads ? "read-only " : "", (unsigned)s->h.conf->client_port,
+	      (uint64_t)atomic_load(&b->zxid), atomic_load(&b->stats.recovered_ms));
 	sd_notifyf(0, "READY=1\nSTATUS=Serving port %u", (unsigned)s->h.conf->client_port);
 }
 

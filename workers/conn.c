@@ -615,7 +615,8 @@ void wrk_conn_run(struct worker *w, struct wrk_conn *c)
 		struct wrk_request *r = c->head;
 		struct wrk_frame f = {.xid = r->xid, .op = r->op, .body = r->body, .len = r->len};
 
-		wrk_read(w, c, &f);
+		if (!w->conf->enforce_auth || !wrk_refuse_unauthenticated(w, c, f.op, f.xid))
+			wrk_read(w, c, &f);
 		if (c->head == r) /* a last word drops the queue */
 			wrk_answered(w, c, w->s);
 	}

@@ -71,6 +71,7 @@ struct wrk_conn {
 	uint8_t state;
 	bool attached;      /* the writer holds the session to be ours */
 	bool has_read_only; /* of the ConnectRequest */
+	bool read_only;     /* reads alone are answered, for as long as it lives */
 	bool need_attach, need_detach;
 	bool close_after; /* everything is sent: close */
 	bool deaf;        /* the last request has been read */
@@ -171,6 +172,8 @@ void wrk_conn_sweep(struct worker *w);
 
 /* A frame of an OPEN connection. */
 void wrk_request(struct worker *w, struct wrk_conn *c, const struct wrk_frame *f);
+/* An identity is asked for that it has not got: it was told so, and ends. */
+bool wrk_refuse_unauthenticated(struct worker *w, struct wrk_conn *c, int32_t op, int32_t xid);
 /* Append a request; false: no memory, and the connection is closed. */
 bool wrk_enqueue(struct worker *w, struct wrk_conn *c, enum wrk_kind kind,
 		 const struct wrk_frame *f);

@@ -79,8 +79,9 @@ static double average_ms(const struct latency *l)
 
 void wrk_put_version(struct worker *w, struct wrk_text *t)
 {
-	(void)w;
 	wrk_text_put(t, "Zookeeper version: %s, built on %s\n", WRK_VERSION, __DATE__);
+	if (w->read_only)
+		wrk_text_put(t, "READ-ONLY mode; serving only read-only clients\n");
 }
 
 static int64_t outstanding(const struct worker *w)
@@ -102,7 +103,7 @@ static const char *mode(const struct worker *w)
 					    [SHM_FOLLOWING] = "follower",
 					    [SHM_OBSERVING] = "observer"};
 
-	return names[role(w)];
+	return w->read_only ? "read-only" : names[role(w)];
 }
 
 void wrk_put_not_serving(struct worker *w, struct wrk_text *t)
@@ -187,9 +188,10 @@ void wrk_put_conf(struct worker *w, struct wrk_text *t)
 	wrk_text_put(t, "clientPortListenBacklog=%d\nserverId=%lld\n", c->listen_backlog,
 		     c->members ? (ll)c->sid : 0);
 	if (c->members)
-		wrk_text_put(
-		    t, "initLimit=%u\nsyncLimit=%u\nelectionAlg=3\npeerType=%d\nmembership: \n%s",
-		    c->init_limit, c->sync_limit, c->observer, c->members);
+		wrk_text_put(t, "initLimit=%u\nsyncLimit=%u\nelectionAlg=3\npeerType=%d\n",
+			     c->init_limit, c->sync_limit, c->observer);
+	if (c->members && !w->read_only)
+		wrk_text_put(t, "membership: \n%s", c->members);
 }
 
 void wrk_put_dirs(struct worker *w, struct wrk_text *t)

@@ -42,6 +42,10 @@ static void connect_request(struct worker *w, struct wrk_conn *c, const uint8_t 
 		refuse(w, c, "not a ConnectRequest, bytes", (int64_t)len);
 		return;
 	}
+	if (w->read_only && !request.read_only) {
+		wrk_conn_close(w, c); /* it looks for a server that takes writes */
+		return;
+	}
 	/* What another worker has shown may be newer than our S; the answer comes behind it. */
 	if (request.last_zxid_seen > atomic_load_explicit(&w->board->zxid, memory_order_acquire)) {
 		refuse(w, c, "client has seen a zxid that is ahead of ours",
@@ -58,6 +62,7 @@ static void connect_request(struct worker *w, struct wrk_conn *c, const uint8_t 
 		f.len += (uint32_t)m.password_len;
 	}
 	c->has_read_only = request.has_read_only;
+	c->read_only = w->read_only;
 	c->session = request.session_id;
 	c->state = WRK_SETUP;
 	if (wrk_enqueue(w, c, WRK_CONNECT, &f))
@@ -79,7 +84,7 @@ size_t wrk_handshake(struct worker *w, struct wrk_conn *c, const uint8_t *bytes,
 		refuse(w, c, "frame length", size);
 		return 0;
 	}
-	if (!w->tree || !wrk_in_service(w)) {
+	if (!w->tree || !wrk_serves(w)) {
 		wrk_conn_close(w, c);
 		return 0;
 	}
@@ -100,6 +105,7 @@ static void respond(struct worker *w, struct wrk_conn *c, const struct msg_sessi
 	    .session_id = s->session,
 	    .passwd = jute_buf_of(s->password, sizeof(s->password)),
 	    .has_read_only = c->has_read_only,
+	    .read_only = c->read_only,
 	};
 	uint8_t *open = jute_open(&out);
 

@@ -17,6 +17,8 @@
 #include "workers/conn.h"
 #include "workers/worker.h"
 
+enum { HEARD_MS = 1000 }; /* a connection counts as heard of so much earlier, at most */
+
 /* --- life ------------------------------------------------------------------------------------ */
 
 /* A predecessor's connections died with it; heard[] and the up ring go on. */
@@ -196,6 +198,11 @@ bool wrk_in_service(const struct worker *w)
 	       (!until || (int64_t)w->now_ms <= until);
 }
 
+bool wrk_serves(const struct worker *w)
+{
+	return w->read_only || wrk_in_service(w);
+}
+
 static void close_all(struct worker *w)
 {
 	uint32_t place = 0;
@@ -218,8 +225,11 @@ static void close_all(struct worker *w)
 static void look_at_service(struct worker *w)
 {
 	uint32_t resets = atomic_load_explicit(&w->board->resets, memory_order_acquire);
-	bool serving = wrk_in_service(w);
+	bool serving;
 
+	/* Who is let in by an older reset than this says is sent away in the next turn. */
+	w->read_only = atomic_load_explicit(&w->board->read_only, memory_order_acquire);
+	serving = wrk_serves(w);
 	if (resets != w->resets || (!serving && !w->cut_off))
 		close_all(w);
 	w->resets = resets;
@@ -340,12 +350,26 @@ static void serve(struct worker *w, const struct epoll_event *e)
 		receive(w, c);
 }
 
+/* In read-only service nobody expires sessions: who is silent for its timeout is closed here. */
+static void close_silent(struct worker *w)
+{
+	uint32_t place = 0;
+	struct wrk_conn *c;
+
+	while ((c = wrk_conn_next(w, &place)))
+		if (c->state == WRK_OPEN && c->read_only &&
+		    (uint32_t)w->now_ms - c->heard_ms > (uint32_t)c->timeout_ms + HEARD_MS)
+			wrk_conn_close(w, c);
+}
+
 static void timers(struct worker *w)
 {
 	if (w->now_ms < w->tick_ms)
 		return;
 	w->tick_ms = w->now_ms + WRK_TICK_MS;
 	wrk_conn_deadlines(w);
+	if (w->read_only)
+		close_silent(w);
 }
 
 static int sleep_ms(const struct worker *w)

@@ -493,8 +493,25 @@ static void sasl(struct worker *w, struct wrk_conn *c, const struct wrk_frame *f
 	wrk_reply_end(w, c, &out);
 }
 
+/*
+ * ReadOnlyRequestProcessor.run: refused before it is looked at. A session of read-only service ends
+ * with its connection; one that the ensemble knows can't be ended here, but its client goes.
+ */
+static void refuse_write(struct worker *w, struct wrk_conn *c, const struct wrk_frame *f)
+{
+	bool ends = f->op == ZK_OP_CLOSE_SESSION, known = c->slot < SHM_SESSIONS_MAX;
+
+	wrk_reply(w, c, f->xid, w->s, ends && !known ? ZOK : ZNOTREADONLY);
+	if (ends)
+		wrk_conn_last(w, c);
+}
+
 void wrk_read(struct worker *w, struct wrk_conn *c, const struct wrk_frame *f)
 {
+	if (c->read_only && (zk_op_is_write(f->op) || f->op == ZK_OP_SYNC)) {
+		refuse_write(w, c, f);
+		return;
+	}
 	switch (f->op) {
 	case ZK_OP_GET_DATA:
 	case ZK_OP_EXISTS:

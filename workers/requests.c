@@ -238,7 +238,7 @@ static bool enforced_auth(const struct worker *w, const struct wrk_conn *c)
 	return false;
 }
 
-static bool refuse_unauthenticated(struct worker *w, struct wrk_conn *c, int32_t op, int32_t xid)
+bool wrk_refuse_unauthenticated(struct worker *w, struct wrk_conn *c, int32_t op, int32_t xid)
 {
 	if (op == ZK_OP_AUTH || op == ZK_OP_SASL || enforced_auth(w, c))
 		return false;
@@ -253,7 +253,7 @@ static bool may_push(struct worker *w, struct wrk_conn *c, const struct wrk_requ
 	if (r->kind == WRK_CONNECT || r->kind == WRK_AUTH || enforced_auth(w, c))
 		return true;
 	if (c->head == r)
-		refuse_unauthenticated(w, c, r->op, r->xid);
+		wrk_refuse_unauthenticated(w, c, r->op, r->xid);
 	return false;
 }
 
@@ -348,8 +348,10 @@ static void heard(struct worker *w, struct wrk_conn *c)
 		atomic_store_explicit(&w->seat->heard[c->slot], now, memory_order_relaxed);
 }
 
-static enum wrk_kind kind_of(const struct wrk_frame *f)
+static enum wrk_kind kind_of(const struct wrk_conn *c, const struct wrk_frame *f)
 {
+	if (c->read_only && f->op != ZK_OP_AUTH)
+		return WRK_READ; /* refused in its turn, if it is none */
 	switch (f->op) {
 	case ZK_OP_GET_DATA:
 	case ZK_OP_EXISTS:
@@ -386,14 +388,14 @@ static bool is_whole(const struct wrk_frame *f)
 
 void wrk_request(struct worker *w, struct wrk_conn *c, const struct wrk_frame *f)
 {
-	enum wrk_kind kind = kind_of(f);
+	enum wrk_kind kind = kind_of(c, f);
 
 	c->received++;
 	w->count.received++;
 	heard(w, c);
 	if (kind == WRK_READ && !c->head) {
 		w->reads++;
-		if (!w->conf->enforce_auth || !refuse_unauthenticated(w, c, f->op, f->xid))
+		if (!w->conf->enforce_auth || !wrk_refuse_unauthenticated(w, c, f->op, f->xid))
 			wrk_read(w, c, f);
 		wrk_conn_count(w, c, f->op, f->xid, w->s, 0);
 		return;

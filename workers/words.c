@@ -38,7 +38,7 @@ static void put_ruok(struct worker *w, struct wrk_text *t)
 
 static void put_isro(struct worker *w, struct wrk_text *t)
 {
-	wrk_text_put(t, "%s", wrk_in_service(w) ? "rw" : "null");
+	wrk_text_put(t, "%s", w->read_only ? "ro" : wrk_in_service(w) ? "rw" : "null");
 }
 
 static void put_gtmk(struct worker *w, struct wrk_text *t)
@@ -154,7 +154,7 @@ bool wrk_word(struct worker *w, struct wrk_conn *c, const uint8_t *bytes, size_t
 	if (!allowed(w->conf, word->name)) {
 		wrk_text_put(&t, "%s is not executed because it is not in the whitelist.\n",
 			     word->name);
-	} else if (word->needs_service && !wrk_in_service(w)) {
+	} else if (word->needs_service && !wrk_serves(w)) {
 		wrk_put_not_serving(w, &t);
 		if (strcmp(word->name, "hash"))
 			wrk_text_put(&t, "\n");

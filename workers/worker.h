@@ -62,6 +62,7 @@ struct worker {
 	bool resend;                 /* a new writer has come: attach and send again */
 	bool doubtful;               /* .. but not what was sent before: it may be done */
 	bool cut_off;                /* nobody may be served until the writer says so again */
+	bool read_only;              /* in this turn, who asked for no more is served, with reads */
 	uint32_t resets;             /* board->resets as of which connections are */
 	const struct shm_tree *tree; /* the generation in use */
 	uint32_t gen, mapped[2];     /* generations mapped, by window */
@@ -99,7 +100,8 @@ int wrk_init(struct worker *w, const struct shm_heritage *h, unsigned index);
 void wrk_fini(struct worker *w);
 
 /* The parts of a turn. */
-bool wrk_in_service(const struct worker *w); /* may clients be served in this turn? */
+bool wrk_in_service(const struct worker *w); /* may clients be served in full? */
+bool wrk_serves(const struct worker *w);     /* .. or with reads at least, in this turn? */
 void wrk_turn_begin(struct worker *w);       /* online, drain, take S */
 void wrk_turn_end(struct worker *w);         /* flush, publish, count, offline */
 

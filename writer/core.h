@@ -64,8 +64,9 @@ enum {
 };
 #endif
 
-/* Who decides what a request does: nobody now, this server, its leader. */
-enum wtr_service { WTR_IDLE, WTR_LEADS, WTR_LEARNS };
+/* Who decides what a request does: nobody now, this server, its leader; nobody, but clients that
+ * are content with reads are let in (readonly.h). */
+enum wtr_service { WTR_IDLE, WTR_LEADS, WTR_LEARNS, WTR_READS };
 
 enum { WTR_INDEX = ZAB_WINDOW }; /* entries in flight that can be found by zxid */
 

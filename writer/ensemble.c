@@ -24,6 +24,7 @@ enum {
 	QUEUE_MAX = 512 << 20, /* bytes that may wait for one peer */
 	DIFF_MAX = 100 * 1000, /* transactions; a state of a million znodes takes a second */
 	SERVE_STEP_MS = 50,    /* serve_until_ms is not stored more often */
+	READ_ONLY_MS = 2000,   /* without a leader, at least, before reads alone are served */
 };
 
 static struct zab *zab_of(const struct wtr_ensemble *e)
@@ -842,11 +843,32 @@ void wtr_ensemble_flush(struct wtr_ensemble *e)
 	peer_links_flush(e->links);
 }
 
+/* When read-only service begins, if nothing changes. */
+static uint64_t reads_from_ms(const struct wtr_ensemble *e)
+{
+	const struct shm_board *b = e->heritage->board;
+	uint64_t tick = e->core->conf->tick_ms, from;
+	int64_t until = atomic_load(&b->in_service) ? atomic_load(&b->serve_until_ms) + 1 : 0;
+
+	if (!e->core->conf->read_only_mode || e->core->service != WTR_IDLE ||
+	    zab_of(e)->role != ZAB_LOOKING || !e->core->applied_zxid || until == 1)
+		return UINT64_MAX;
+	from = e->role_since_ms + (tick > READ_ONLY_MS ? tick : READ_ONLY_MS);
+	return from > (uint64_t)until ? from : (uint64_t)until;
+}
+
+bool wtr_ensemble_reads(const struct wtr_ensemble *e)
+{
+	return e->core->now_ms >= reads_from_ms(e);
+}
+
 uint64_t wtr_ensemble_deadline_ms(const struct wtr_ensemble *e)
 {
 	uint64_t at = e->zab_deadline_ms, links = peer_links_deadline_ms(e->links),
-		 elector = peer_elector_deadline_ms(e->elector);
+		 elector = peer_elector_deadline_ms(e->elector), reads = reads_from_ms(e);
 
+	if (reads < at)
+		at = reads;
 	if (links < at)
 		at = links;
 	return elector < at ? elector : at;
@@ -1102,6 +1124,7 @@ int wtr_ensemble_start(struct wtr_ensemble *e, int epoll)
 	e->core->carrier = e;
 	e->zab_deadline_ms = UINT64_MAX;
 	e->designated = e->appointed = -1;
+	e->role_since_ms = e->core->now_ms;
 	start_zab(e);
 	look(e, NULL);
 	return 0;

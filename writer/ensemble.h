@@ -12,6 +12,11 @@
  * to a leader whose epoch goes on, by a connection that is gone, may have been proposed or not:
  * those clients are disconnected (DOWN_EPOCH with err), all others never notice.
  *
+ * Read-only service (readonlymode.enabled) is for the time in which no leader is found: it begins
+ * when the bound above has passed, and ends, with all its connections, as soon as one is elected.
+ * Reads are as of what was published; a member that has just started has published its snapshot,
+ * or what a successor of its own kind was told was committed. A writer's death does not end it.
+ *
  * Membership. With reconfigEnabled ZAB's configurations are written to the files of members.h
  * before anything that rests on them is sent, and read from there when the process starts. A member
  * that cannot write them says so and goes on, as Apache's servers do: its next start begins with an
@@ -102,6 +107,13 @@ void wtr_ensemble_flush(struct wtr_ensemble *e);
 enum wtr_service wtr_ensemble_enters(const struct wtr_ensemble *e);
 /* It is done. */
 void wtr_ensemble_entered(struct wtr_ensemble *e);
+
+/*
+ * Has nobody led for so long that clients may be let in for reads alone (readonly.h)? Not before
+ * those that were served are out of service, and max(2 s, tick) after the search began
+ * (QuorumPeer.run).
+ */
+bool wtr_ensemble_reads(const struct wtr_ensemble *e);
 
 /* A snapshot was written. */
 void wtr_ensemble_snapshot(struct wtr_ensemble *e);

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "storage/committed.h"
 #include "storage/recover.h"
 
 enum { HOUR_MS = 3600 * 1000 };
@@ -77,6 +78,18 @@ static void purge(struct wtr_helper *p, uint64_t now_ms)
 					  memory_order_relaxed);
 }
 
+/* A member that starts without the others shows what is known to be committed. */
+static void note_committed(struct wtr_helper *p)
+{
+	const struct conf *conf = p->heritage->conf;
+	int64_t zxid = atomic_load(&p->heritage->board->settled_zxid);
+
+	/* If it fails, it is tried again. */
+	if (conf->members && conf->read_only_mode && zxid != p->committed_zxid &&
+	    !sto_committed_store(&sto_fs_posix, p->snap_dir, zxid))
+		p->committed_zxid = zxid;
+}
+
 /* Sleep so long, unless stopped. */
 static void pause_ms(struct wtr_helper *p, long ms)
 {
@@ -105,8 +118,10 @@ static void *run(void *arg)
 		prepare_log(p);
 		purge(p, now_ms);
 		measure(p, now_ms);
+		note_committed(p);
 		pause_ms(p, WTR_HELPER_MS);
 	}
+	note_committed(p);
 	return NULL;
 }
 

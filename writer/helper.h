@@ -2,7 +2,8 @@
  * helper.h - what may take long and nobody waits for: one thread beside the writer's loop
  *
  * Brings memory ahead of need, zero-fills the next log segment, deletes old files, measures the
- * directories. Works at once when kicked, else every WTR_HELPER_MS.
+ * directories, and, with readonlymode.enabled, writes down what is published (storage/committed.h).
+ * Works at once when kicked, else every WTR_HELPER_MS.
  */
 #pragma once
 
@@ -29,6 +30,7 @@ struct wtr_helper {
 	_Atomic bool stop, purge;
 	_Atomic bool no_room; /* the next segment could not be made for want of space */
 	uint64_t measure_ms, purge_ms;
+	int64_t committed_zxid; /* as written down */
 };
 
 int wtr_helper_start(struct wtr_helper *p);

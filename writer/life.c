@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/wake.h"
+#include "storage/committed.h"
 #include "storage/recover.h"
 #include "writer/flight.h"
 #include "writer/snap_policy.h"
@@ -34,10 +35,21 @@ static bool fits_readers(struct wtr_recovery *r, const struct shm_board *board, 
 	return true;
 }
 
+/* What read-only service shows before anybody leads: as far as a process before us knew. */
+static int64_t committed_before(const struct conf *conf, const struct sto_fs *fs)
+{
+	char dir[WTR_DIR_MAX];
+
+	if (!conf->read_only_mode || sto_dir_make(conf->data_dir, dir, sizeof(dir)))
+		return 0;
+	return sto_committed_load(fs, dir);
+}
+
 /*
  * Readers may have seen everything up to settled_zxid, and what is behind it perhaps: the tree is
  * built to exactly there (V2), the rest is told through the ring. Of what the log of a member of an
- * ensemble holds behind its snapshot nobody knows whether it is committed.
+ * ensemble holds behind its snapshot, and behind what was known before, nobody knows whether it is
+ * committed.
  */
 static int recover(struct wtr_recovery *r, const struct shm_heritage *h, const struct sto_fs *fs,
 		   const struct sto_member *member)
@@ -45,7 +57,7 @@ static int recover(struct wtr_recovery *r, const struct shm_heritage *h, const s
 	bool first = !atomic_load(&h->board->gen);
 	int64_t settled = atomic_load(&h->board->settled_zxid);
 	bool tail = h->conf->members && !WRONG(TAIL_APPLIED);
-	int64_t limit = !first ? settled : tail ? 0 : INT64_MAX;
+	int64_t limit = !first ? settled : tail ? committed_before(h->conf, fs) : INT64_MAX;
 	int err = wtr_recover(r, h->conf, fs, h->region_gen, h->board->commit_size, limit,
 			      member->fuzzy_zxid);
 
@@ -187,7 +199,7 @@ static int init_ensemble(struct wtr_life *w, struct sto_member *member)
 {
 	struct wtr_recovery *r = &w->recovery;
 	struct wtr_loop *l = &w->loop;
-	int64_t last = r->found.last_zxid;
+	int64_t last = r->found.last_zxid, settled = atomic_load(&l->board->settled_zxid);
 
 	/* Files of another's making may have an epoch that no record knows (quorum.md 1.6). */
 	if (zab_epoch_of(last) > member->accepted_epoch)
@@ -201,9 +213,10 @@ static int init_ensemble(struct wtr_life *w, struct sto_member *member)
 					    .fs = r->fs,
 					    .log_options = log_options(r->conf)};
 	l->ensemble = &w->ensemble;
-	return wtr_ensemble_recover(&w->ensemble, r, member, atomic_load(&l->board->settled_zxid))
-		   ? EXIT_DATA
-		   : 0;
+	/* Whatever the tree was built of, beside an import, is committed. */
+	if (!settled && !r->imported && r->limit > 0)
+		settled = r->tree_zxid;
+	return wtr_ensemble_recover(&w->ensemble, r, member, settled) ? EXIT_DATA : 0;
 }
 
 int wtr_life_begin(struct wtr_life *w, const struct shm_heritage *h, const struct sto_fs *fs)

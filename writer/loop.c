@@ -188,7 +188,7 @@ static void begin_service(struct wtr_loop *l, enum wtr_service service, bool dou
 	atomic_store(&l->board->writer_epoch, epoch);
 	wtr_core_down(&l->core, &head, NULL, 0);
 	l->wake_all = true;
-	atomic_store(&l->board->in_service, 1);
+	atomic_store(service == WTR_READS ? &l->board->read_only : &l->board->in_service, 1);
 	tell(l);
 	shm_wake_supervisor(l->heritage);
 	(void)setpriority(PRIO_PROCESS, 0, 0); /* main.c raised it for the recovery */
@@ -249,6 +249,34 @@ static void enter_service(struct wtr_loop *l)
 	wtr_ensemble_entered(l->ensemble);
 	LOG_I("in service zxid=0x%llx epoch=%lld leader=%lld", (unsigned long long)l->told_zxid,
 	      (long long)epoch, (long long)l->core.zab.leader_sid);
+}
+
+/*
+ * Nobody leads: who is content with reads is let in. Those whom a predecessor let in stay, and
+ * attach again; there is nobody else, or there should be.
+ */
+static void enter_read_only(struct wtr_loop *l)
+{
+	if (!wtr_ensemble_reads(l->ensemble) || !tell(l))
+		return;
+	if (!atomic_load(&l->board->read_only))
+		atomic_fetch_add(&l->board->resets, 1);
+	begin_service(l, WTR_READS, false);
+	LOG_W("no leader is found: serving read-only clients, zxid=0x%llx",
+	      (unsigned long long)l->told_zxid);
+}
+
+/* A leader was elected: it is looked up by clients anew, with another kind of session perhaps. */
+static void leave_read_only(struct wtr_loop *l)
+{
+	if (l->core.zab.role == ZAB_LOOKING || !atomic_load(&l->board->read_only))
+		return;
+	if (l->core.service == WTR_READS)
+		wtr_core_retire(&l->core);
+	atomic_store(&l->board->read_only, 0);
+	atomic_fetch_add(&l->board->resets, 1);
+	shm_wake_workers(l->heritage, 1);
+	LOG_I("read-only service ends: a leader is elected");
 }
 
 /* --- taking ------------------------------------------------------------------------------ */
@@ -590,6 +618,7 @@ static bool hear_others(struct wtr_loop *l)
 		return false;
 	hear(l, 0);
 	done = wtr_ensemble_turn(l->ensemble);
+	leave_read_only(l);
 	l->snap_now = l->snap_now || l->ensemble->state_due;
 	l->ensemble->state_due = false;
 	return done;
@@ -632,8 +661,10 @@ bool wtr_loop_turn(struct wtr_loop *l)
 	busy = apply(l) || busy;
 	if (!wtr_loop_goes_on(l))
 		return true;
-	if (l->ensemble)
+	if (l->ensemble) {
 		enter_service(l);
+		enter_read_only(l);
+	}
 	busy = take(l) || busy;
 	tell_others(l);
 	busy = (tell(l) && hand_over(l)) || busy;

@@ -8,6 +8,7 @@
 #include "base/bug.h"
 #include "writer/answers.h"
 #include "writer/learn.h"
+#include "writer/readonly.h"
 #include "writer/submit.h"
 
 enum {
@@ -185,6 +186,8 @@ static int connect_request(struct wtr_core *c, uint16_t worker, const struct msg
 	} else if (m.last_zxid_seen > zxid) {
 		wtr_answer_close(c, worker, up->conn, up->session);
 		wtr_conn_forget(&c->conns, conn);
+	} else if (c->service == WTR_READS) {
+		wtr_readonly_connect(c, conn, up->session, m.timeout_ms, password);
 	} else if (up->session) {
 		resume_request(c, conn, up, &m, password);
 	} else if (!admits_session(c)) {
@@ -200,19 +203,20 @@ static int connect_request(struct wtr_core *c, uint16_t worker, const struct msg
 static int attach(struct wtr_core *c, uint16_t worker, const struct msg_up *up, const uint8_t *body)
 {
 	struct wtr_session *s = wtr_session_find(&c->sessions, up->session);
+	bool known = s ? !s->closing && !wtr_conn_of_session(c, s) : c->service == WTR_READS;
 	struct jute_buf password;
 	struct msg_connect m;
 	struct wtr_conn *conn;
 
 	if (decode_connect(up, body, &m, &password))
 		return -EBADMSG;
-	conn =
-	    s && !s->closing && !wtr_conn_of_session(c, s) ? fresh_conn(c, worker, up, &m) : NULL;
+	conn = known ? fresh_conn(c, worker, up, &m) : NULL;
 	if (!conn) {
 		wtr_answer_close(c, worker, up->conn, up->session);
 		return 0;
 	}
-	bind(c, conn, s, m.timeout_ms);
+	if (s)
+		bind(c, conn, s, m.timeout_ms);
 	if (c->service == WTR_LEARNS)
 		wtr_learner_ask(c, conn, up->session, m.timeout_ms, true);
 	wtr_answer_ids(c, conn, up, ZOK, -1);
@@ -350,6 +354,11 @@ int wtr_core_request(struct wtr_core *c, uint16_t worker, const uint8_t *record,
 	if (c->service == WTR_IDLE && up.kind != UP_REPORT && up.kind != UP_REPORT_TEXT)
 		return 0;
 	c->requests++;
+	/* Workers refuse both; this is one that was let in before, and is sent away. */
+	if (c->service == WTR_READS && (up.kind == UP_REQUEST || up.kind == UP_SYNC)) {
+		wtr_answer_close(c, worker, up.conn, up.session);
+		return 0;
+	}
 	switch ((enum msg_up_kind)up.kind) {
 	case UP_CONNECT:
 		return connect_request(c, worker, &up, body);

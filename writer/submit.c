@@ -7,7 +7,7 @@ bool wtr_core_ready(const struct wtr_core *c)
 {
 	if (c->service == WTR_LEARNS)
 		return wtr_learner_ready(c) && c->later_head - c->later_tail < WTR_LATER_MAX;
-	if (c->service == WTR_IDLE)
+	if (c->service == WTR_IDLE || c->service == WTR_READS)
 		return true;
 	return c->fill && c->fill->len < WTR_BATCH_BYTES && c->fill->n < WTR_BATCH_TXNS &&
 	       c->later_head - c->later_tail < WTR_LATER_MAX && zab_has_room(&c->zab, 1) &&

@@ -303,14 +303,16 @@ class Conn:
     def handshake(self, timeout=10000, sid=0, passwd=bytes(16), read_only=False, zxid=0):
         """Open or resume a session: (timeout, sid, passwd), all zero when it is refused."""
         self.send_frame(connect_request(timeout, sid, passwd, read_only, zxid))
-        return self.connect_response(read_only is not None)
+        self.connect_response(read_only is not None)
+        if self.read_only and not read_only:
+            raise Malformed("read-only server")
+        return self.timeout, self.sid, self.passwd
 
     def connect_response(self, with_read_only=True):
         r = In(self.frame())
         version, self.timeout, self.sid = r.unpack(">iiq")
         self.passwd = r.buf()
-        if with_read_only and r.take(1) != b"\0":
-            raise Malformed("read-only server")
+        self.read_only = with_read_only and r.take(1) != b"\0"
         r.end()
         if version != 0 or len(self.passwd or b"") != 16:
             raise Malformed("ConnectResponse %r" % r.data.hex())

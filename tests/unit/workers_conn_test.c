@@ -624,6 +624,25 @@ FX_TEST(workers_conn, idle_connection_owns_no_buffers)
 	EXPECT_U(sizeof(*c), <=, 512);
 }
 
+/* --- enforced authentication ----------------------------------------------------------------- */
+
+FX_TEST(workers_conn, a_read_behind_an_auth_of_another_scheme_is_refused)
+{
+	struct wrk_conn *c;
+
+	fx_create(f, "/a", "hi");
+	c = fx_open(f);
+	f->board.conf.enforce_auth = true;
+	f->board.conf.enforce_auth_schemes = (char *)(uintptr_t) "digest";
+	fx_feed(f, c, hex("00000017 fffffffc 00000064 00000000 00000002 6970 00000001 78" GET_A));
+	EXPECT_I(fx_pop(f), ==, UP_AUTH);
+	fx_answer(f, DOWN_AUTH, 0, 0, hex("00000001 00000002 6970 00000009 3132372e302e302e31"));
+	fx_turn(f);
+	FX_EXPECT(c, "00000010 fffffffc 0000000000000000 00000000 "
+		     "00000010 00000002 0000000000000000 ffffff84");
+	EXPECT_I(c->state, ==, WRK_LAST);
+}
+
 /* --- words ----------------------------------------------------------------------------------- */
 
 static void expect_text(struct wrk_conn *c, const char *want)
