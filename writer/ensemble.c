@@ -449,6 +449,18 @@ static int config_of(struct wtr_ensemble *e, struct jute_buf text, const struct 
 	return 0;
 }
 
+/* Members of a multi, too: who logs what nobody can apply never starts again. */
+static bool is_whole(const struct zk_txn_body *body)
+{
+	struct zk_multi_txn walk = body->multi;
+	struct zk_txn_body member;
+
+	for (int32_t i = 0; body->type == ZK_OP_MULTI && i < body->multi.count; i++)
+		if (zk_multi_txn_next(&walk, &member))
+			return false;
+	return true;
+}
+
 /* The transaction of a PROPOSAL or INFORM must be the one that its packet says (I4). */
 static int check_entry(struct wtr_ensemble *e, int64_t zxid, struct jute_buf entry,
 		       const struct quorum_config **config)
@@ -458,7 +470,7 @@ static int check_entry(struct wtr_ensemble *e, int64_t zxid, struct jute_buf ent
 	struct zk_txn_body body;
 
 	if (zk_txn_header_decode(&in, &h) || h.zxid != zxid ||
-	    zk_txn_body_decode(&in, h.type, &body))
+	    zk_txn_body_decode(&in, h.type, &body) || !is_whole(&body))
 		return -EBADMSG;
 	e->incoming = entry;
 	return h.type == ZK_OP_RECONFIG ? config_of(e, body.set_data.data, config) : 0;
