@@ -1005,6 +1005,8 @@ static int load_configs(struct wtr_ensemble *e, const struct conf *conf)
 	err = wtr_members_load_next(conf->file, next);
 	if (!err && next->version > e->committed->version)
 		e->last_seen = next;
+	else if (!err) /* a crash came between storing the one and dropping the other */
+		err = wtr_members_drop_next(conf->file);
 	if (err && err != -ENOENT)
 		LOG_W("%s.dynamic.next: %s", conf->file, strerror(-err));
 	return 0;
