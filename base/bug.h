@@ -26,6 +26,7 @@
 	X(EPOCH_START_LOGGED, "a log goes on behind the start of an epoch without transactions")   \
 	X(WRITE_BEHIND_SYNC, "a write behind a lost sync is sent again, though it is done")        \
 	X(REVALIDATE_OVERTAKES, "a session moves before requests that came earlier are taken")     \
+	X(DIFFERENCE_IGNORED, "a member goes on whose tree is not the leader's")                   \
 	X(RESETS_FORGOTTEN, "connections outlive a state that replaced what they saw")
 
 enum wrong {

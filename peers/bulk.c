@@ -270,13 +270,10 @@ static int sink_session(void *self, int64_t id, int32_t timeout_ms)
 	return sto_snap_session(job->to, id, timeout_ms);
 }
 
-/* Whether each parent is there is seen by who loads the snapshot; that takes a tree. */
 static int sink_node(void *self, const struct sto_snap_node *n)
 {
 	struct peer_job *job = self;
 
-	if (n->path_len > 1 && n->path[n->path_len - 1] == '/')
-		return -EBADMSG;
 	job->head.nodes++;
 	return sto_snap_put(job->to, n);
 }
@@ -347,8 +344,8 @@ static int receive(struct peer_job *job)
 			err = receive_more(job);
 	} while (!got && !err);
 	if (got == -EBADMSG && !atomic_load(&job->stop)) {
-		LOG_W("state zxid=0x%llx of the leader: %s", (unsigned long long)job->zxid,
-		      r.what ? r.what : "a path is impossible");
+		LOG_W("state zxid=0x%llx of the leader: %s; refused, ours stays",
+		      (unsigned long long)job->zxid, r.what);
 		job->why = "the state it sent is broken";
 	}
 	sto_zk_reader_fini(&r);

@@ -384,6 +384,7 @@ static void begin(struct zab *z, struct zab_out *out)
 	out->flags |= ZAB_OUT_LISTEN;
 	z->leader_sid = z->opt.sid;
 	z->start_epoch = z->current_epoch;
+	z->wants_state = false; /* of whom? */
 	z->initial_zxid = z->last_zxid;
 	z->decided_zxid = z->commit_zxid;
 	z->reconfig_zxid = 0;

@@ -61,9 +61,13 @@ static int on_leaderinfo(struct zab *z, struct zab_out *out, const struct zab_pa
 	/* A promise given before, perhaps to another leader of this epoch, must not count again. */
 	if (epoch > z->accepted_epoch || BUG(SAME_EPOCH_COUNTS) || BUG(OLD_LEADER_ACCEPTED))
 		s->packet.current_epoch = (int32_t)z->current_epoch;
-	if (z->must_sync && !BUG(MUST_SYNC_VOTES)) { /* I12 */
+	/* I12. Whoever asks for a state claims no history, so it does not count for this epoch. Its
+	 * log is whole: it votes, and asks once, lest an ensemble whose members all ask has no
+	 * quorum for ever. */
+	if ((z->must_sync && !BUG(MUST_SYNC_VOTES)) || z->wants_state) {
 		s->packet.zxid = -1;
 		s->packet.current_epoch = -1;
+		z->wants_state = false;
 	}
 	if (epoch > z->accepted_epoch) {
 		z->accepted_epoch = epoch;

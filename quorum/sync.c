@@ -62,6 +62,8 @@ static bool has_state_for(const struct zab *z, int32_t peer, int64_t p)
 		return false; /* what follows it can't be read */
 	if (z->peer[peer].waits)
 		return z->state_zxid >= z->peer[peer].wanted_zxid;
+	if (!z->state_zxid)
+		return false; /* no snapshot was written yet */
 	if (z->state_zxid >= z->commit_zxid)
 		return true;
 	return z->state_zxid >= p &&

@@ -194,6 +194,7 @@ static int start(struct zab *z, struct zab_out *out, const struct zab_event *eve
 	z->accepted_epoch = s->accepted_epoch;
 	z->current_epoch = s->current_epoch;
 	z->must_sync = s->must_sync;
+	z->wants_state = s->wants_state;
 	z->last_zxid = z->durable_zxid = zab_history_last(&z->history);
 	z->commit_zxid = BUG(TAIL_PUBLISHED) ? z->last_zxid : s->committed_zxid;
 	z->decided_zxid = z->commit_zxid;

@@ -102,6 +102,7 @@ struct zab_start {
 	int64_t state_zxid; /* of that snapshot, whose name may be the start of an epoch above it */
 	const struct zab_history *history; /* NULL: nothing but committed_zxid */
 	bool must_sync; /* a part was lost or can't be read: no vote before a leader's SNAP (V11) */
+	bool wants_state; /* the log is whole, the state in doubt: ask once for SNAP (V10) */
 };
 
 struct zab_event {
@@ -210,6 +211,7 @@ struct zab {
 	enum zab_role role;
 	enum zab_phase phase;
 	bool started, must_sync;
+	bool wants_state; /* until a leader was asked */
 	uint64_t now_ms;
 	uint64_t phase_ms; /* when the phase expires; UINT64_MAX: never */
 	const char *why;

@@ -104,6 +104,13 @@ struct shm_member_view {
 
 enum { SHM_MEMBER_THERE = 1, SHM_MEMBER_SYNCED = 2, SHM_MEMBER_OBSERVER = 4, SHM_MEMBERS = 32 };
 
+/* Whether the tree is the leader's, when a digest said that it is not. */
+enum shm_doubt {
+	SHM_DOUBT_NONE,
+	SHM_DOUBT_ASKS,  /* the next leader will be asked for its state */
+	SHM_DOUBT_ASKED, /* it was; no digest has agreed since */
+};
+
 struct shm_ensemble {
 	_Atomic uint32_t role;      /* enum shm_role */
 	_Atomic uint32_t phase;     /* enum zab_phase */
@@ -114,6 +121,8 @@ struct shm_ensemble {
 	/* The last transaction before settled_zxid, when that is the start of an epoch. */
 	_Atomic int64_t settled_txn;
 	_Atomic int64_t elections, digest_mismatches;
+	_Atomic uint32_t doubt;     /* enum shm_doubt */
+	_Atomic int64_t doubted_ms; /* monotonic, when it last began; 0: never */
 	_Atomic uint32_t must_sync;
 	_Atomic uint32_t n_learners;
 	struct shm_member_view learner[SHM_MEMBERS]; /* leader: who is connected */

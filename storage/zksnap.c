@@ -159,11 +159,37 @@ static int sink_node(struct sto_zk_reader *r, const struct zk_snap_node *n)
 	return r->sunk = r->sink->node(r->sink->self, &node);
 }
 
+static bool is_stream(const struct sto_zk_reader *r)
+{
+	return r->record_max != SIZE_MAX;
+}
+
+/* A state with a node that no tree can have must not be found out by who has nothing else left. */
+static int check_place(struct sto_zk_reader *r, struct jute_buf path)
+{
+	const char *text = path.len ? (const char *)path.data : "/";
+	int err = 0;
+
+	if (is_stream(r))
+		err = sto_places_add(&r->places, text, path.len ? (size_t)path.len : 1);
+	switch (err) {
+	case -EINVAL:
+		return bad(r, "a path is impossible");
+	case -ENOENT:
+		return bad(r, "a node comes before its parent, or without one");
+	case -EEXIST:
+		return bad(r, "a node comes twice");
+	default:
+		return err;
+	}
+}
+
 static int read_node(struct sto_zk_reader *r, struct jute_in *in, int after)
 {
 	struct jute_in begin = *in;
 	struct jute_buf path = jute_get_ustring(in);
 	struct zk_snap_node node;
+	int err;
 
 	if (in->failed)
 		return MORE;
@@ -176,6 +202,9 @@ static int read_node(struct sto_zk_reader *r, struct jute_in *in, int after)
 	*in = begin;
 	if (zk_snap_node_decode(in, &node))
 		return MORE;
+	err = check_place(r, path);
+	if (err)
+		return err;
 	r->head.nodes++;
 	return r->sink ? sink_node(r, &node) : 0;
 }
@@ -239,7 +268,7 @@ static int read_record(struct sto_zk_reader *r, struct jute_in *in)
 	case ACL:
 		return read_acl(r, in);
 	case NODE:
-		return read_node(r, in, r->record_max == SIZE_MAX ? SEAL : SIGN);
+		return read_node(r, in, is_stream(r) ? SIGN : SEAL);
 	case SIGN:
 		return read_sign(r, in);
 	case SEAL:
@@ -312,6 +341,7 @@ void sto_zk_reader_fini(struct sto_zk_reader *r)
 {
 	free(r->acl);
 	free(r->lists);
+	sto_places_fini(&r->places);
 	r->acl = NULL;
 	r->lists = NULL;
 }

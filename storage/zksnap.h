@@ -5,17 +5,19 @@
  *
  * Reading: whoever has the bytes gives them in pieces of any size; as many whole records as there
  * are go to the sink, the rest is kept by the caller, who comes again with more behind it. Memory
- * is taken for ACL lists alone, as they arrive.
+ * is taken for ACL lists, and for what comes behind SNAP for the places of nodes, as they arrive.
  *
- * Trust: the bytes may be anything. What the sink gets has paths that begin with "/", "/" first;
- * whether a parent is there and a path is well formed is for the sink to see. A file's checksum
- * comes at its end: who must not believe it before reads twice, first without a sink.
+ * Trust: the bytes may be anything. What the sink gets has paths that begin with "/", "/" first.
+ * Behind SNAP each node's parent came before it, and none comes twice: what is whole can be made a
+ * tree. Of a file's nodes that is for the sink to see, and its checksum comes at its end: who must
+ * not believe it before reads twice, first without a sink.
  */
 #pragma once
 
 #include <stdbool.h>
 
 #include "jute/snap.h"
+#include "storage/places.h"
 #include "storage/snap.h"
 
 struct sto_zk_acl {
@@ -39,6 +41,7 @@ struct sto_zk_reader {
 	size_t n_acls, acls_cap;
 	uint8_t *lists;
 	size_t lists_len, lists_cap;
+	struct sto_places places; /* of what comes behind SNAP */
 };
 
 /* A file of that zxid, from its head on. The sink's begin() and loaded() are the caller's. */

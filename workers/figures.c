@@ -330,6 +330,7 @@ static void put_quorum(const struct worker *w, struct wrk_text *t)
 	wrk_text_put(t, "zk_peer_state\t%s\n", states[role(w)]);
 	put_key(t, "looking_count", GET(e->elections));
 	put_key(t, "digest_mismatches_count", GET(e->digest_mismatches));
+	put_key(t, "paddock_tree_doubted", GET(e->doubt));
 	if (role(w) == SHM_LEADING) {
 		put_key(t, "learners", n);
 		put_key(t, "synced_followers", synced);

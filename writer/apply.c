@@ -398,6 +398,8 @@ static void compare_digest(struct wtr_apply *a, struct jute_in *in)
 		return;
 	if ((uint64_t)logged.tree_digest != shm_tree_digest(a->tree))
 		a->digest_differs++;
+	else
+		a->digest_agrees++;
 }
 
 int wtr_apply(struct wtr_apply *a, const uint8_t *entry, uint32_t len)

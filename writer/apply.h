@@ -33,7 +33,9 @@ struct wtr_apply {
 	struct zk_txn_header header;
 	int32_t err; /* of the reply's header */
 	struct wtr_buf events, reply, paths;
-	int32_t digest_differs;     /* transactions after which our digest was not the logged one */
+	/* Transactions after which our digest was not the logged one, and was. */
+	int32_t digest_differs;
+	int64_t digest_agrees;
 	int32_t session_timeout_ms; /* createSession */
 };
 

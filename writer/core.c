@@ -187,13 +187,15 @@ static int apply_and_tell(struct wtr_core *c, const uint8_t *entry, uint32_t len
 	int err;
 	struct msg_down close = {.kind = DOWN_CLOSE};
 	struct wtr_session *s;
+	int32_t differs = c->apply.digest_differs;
 
 	if (c->config_due)
 		wtr_core_show_config(c, zxid_of(entry, len));
 	c->apply.imported = c->applied_zxid < c->fuzzy_zxid;
 	err = wtr_apply(&c->apply, entry, len);
-	if (err)
-		return err;
+	c->doubts = c->heeds_digest && (err == -EBADMSG || c->apply.digest_differs != differs);
+	if (err || c->doubts)
+		return err ? err : -EBADMSG;
 	s = wtr_session_find(&c->sessions, h->client_id);
 	/* A learner's own: which connection waits for it stands with the session. */
 	if (h->type == ZK_OP_CREATE_SESSION && origin.worker == MSG_NO_WORKER && s)
@@ -224,14 +226,18 @@ bool wtr_core_apply(struct wtr_core *c)
 
 	while (b && c->applied_zxid < c->zab.commit_zxid) {
 		uint32_t len;
+		int err;
 
 		if (c->out.len > WTR_OUT_BYTES)
 			return true;
 		if (b->n_applied % WTR_AHEAD == 0)
 			wtr_ahead_apply(c, b);
 		memcpy(&len, b->bytes + b->applied_len, sizeof(len));
-		CHECK(apply_and_tell(c, b->bytes + b->applied_len + sizeof(len), len,
-				     b->origin[b->n_applied]) == 0);
+		err = apply_and_tell(c, b->bytes + b->applied_len + sizeof(len), len,
+				     b->origin[b->n_applied]);
+		if (c->doubts)
+			return false;
+		CHECK(err == 0);
 		b->applied_len += sizeof(len) + len;
 		b->n_applied++;
 		c->flight_bytes -= len;

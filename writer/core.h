@@ -160,6 +160,10 @@ struct wtr_core {
 	size_t syncs_done;                    /* bytes of `syncs` that were answered */
 	uint64_t touched_ms;                  /* learner: touches up to then were told */
 	int64_t applied_zxid;
+	/* V10. heeds: a transaction that does not fit the tree, or behind which its digest is not
+	 * the logged one, is not told to anybody: it sets `doubts`, and nothing is applied any
+	 * more. Else the one aborts, and the other is counted. */
+	bool heeds_digest, doubts;
 	uint64_t txns, txn_bytes, refused, requests; /* counters, for the board */
 	uint64_t changes; /* transactions, but a multi counts its members */
 };
@@ -190,8 +194,9 @@ void wtr_core_worker_died(struct wtr_core *c, uint16_t worker);
 void wtr_core_durable(struct wtr_core *c, int64_t zxid);
 
 /*
- * Apply what is committed, until `out` holds WTR_OUT_BYTES. True: there is more. A transaction
- * that can't be applied is our own bug, or memory that shm_tree_room() promised: aborts.
+ * Apply what is committed, until `out` holds WTR_OUT_BYTES or the tree is in doubt. True: there is
+ * more. A transaction that can't be applied is our own bug, or memory that shm_tree_room()
+ * promised: aborts.
  */
 bool wtr_core_apply(struct wtr_core *c);
 

@@ -25,6 +25,7 @@ enum {
 	DIFF_MAX = 100 * 1000, /* transactions; a state of a million znodes takes a second */
 	SERVE_STEP_MS = 50,    /* serve_until_ms is not stored more often */
 	READ_ONLY_MS = 2000,   /* without a leader, at least, before reads alone are served */
+	DOUBT_REST_MS = 3600 * 1000,
 };
 
 static struct zab *zab_of(const struct wtr_ensemble *e)
@@ -389,8 +390,13 @@ static void carry(void *arg, const struct zab_out *out)
 {
 	struct wtr_ensemble *e = arg;
 	struct sto_member m = member_now(e);
+	_Atomic uint32_t *doubt = &e->heritage->board->ensemble.doubt;
 	bool activated = (out->flags & ZAB_OUT_CONFIG) && take_configs(e);
 
+	if (e->start.wants_state && !zab_of(e)->wants_state) {
+		e->start.wants_state = false;
+		*doubt = SHM_DOUBT_ASKED;
+	}
 	e->zab_deadline_ms = out->deadline_ms;
 	e->delivered = out->flags & ZAB_OUT_DELIVER;
 	if (out->flags & ZAB_OUT_UNSTAGE)
@@ -450,6 +456,18 @@ static int config_of(struct wtr_ensemble *e, struct jute_buf text, const struct 
 	return 0;
 }
 
+/* Members of a multi, too: who logs what nobody can apply never starts again. */
+static bool is_whole(const struct zk_txn_body *body)
+{
+	struct zk_multi_txn walk = body->multi;
+	struct zk_txn_body member;
+
+	for (int32_t i = 0; body->type == ZK_OP_MULTI && i < body->multi.count; i++)
+		if (zk_multi_txn_next(&walk, &member))
+			return false;
+	return true;
+}
+
 /* The transaction of a PROPOSAL or INFORM must be the one that its packet says (I4). */
 static int check_entry(struct wtr_ensemble *e, int64_t zxid, struct jute_buf entry,
 		       const struct quorum_config **config)
@@ -459,7 +477,7 @@ static int check_entry(struct wtr_ensemble *e, int64_t zxid, struct jute_buf ent
 	struct zk_txn_body body;
 
 	if (zk_txn_header_decode(&in, &h) || h.zxid != zxid ||
-	    zk_txn_body_decode(&in, h.type, &body))
+	    zk_txn_body_decode(&in, h.type, &body) || !is_whole(&body))
 		return -EBADMSG;
 	e->incoming = entry;
 	return h.type == ZK_OP_RECONFIG ? config_of(e, body.set_data.data, config) : 0;
@@ -790,21 +808,69 @@ static void show(struct wtr_ensemble *e)
 	atomic_store_explicit(&view->logged_zxid, z->last_zxid, memory_order_relaxed);
 	atomic_store_explicit(&view->durable_zxid, z->durable_zxid, memory_order_relaxed);
 	atomic_store_explicit(&view->committed_zxid, z->commit_zxid, memory_order_relaxed);
-	atomic_store_explicit(&view->digest_mismatches, e->digest_differs, memory_order_relaxed);
 	atomic_store_explicit(&view->must_sync, z->must_sync, memory_order_relaxed);
 }
 
-/* A leader says with each transaction what the tree's digest is behind it (V10). */
+/* --- V10 --------------------------------------------------------------------------------- */
+
+/* A leader says with each transaction what the tree's digest is behind it. One that is not ours is
+ * heeded once; then it has to agree, and an hour to pass. */
+static bool heeds_digest(const struct wtr_ensemble *e)
+{
+	const struct shm_ensemble *view = &e->heritage->board->ensemble;
+
+	return view->doubt == SHM_DOUBT_NONE && !WRONG(DIFFERENCE_IGNORED) &&
+	       (!view->doubted_ms || clock_mono_ms() - (uint64_t)view->doubted_ms > DOUBT_REST_MS);
+}
+
+static void count_differences(struct wtr_ensemble *e)
+{
+	struct shm_ensemble *view = &e->heritage->board->ensemble;
+
+	view->digest_mismatches += e->core->apply.digest_differs - e->digest_differs;
+	e->digest_differs = e->core->apply.digest_differs;
+}
+
+static void begin_doubt(struct wtr_ensemble *e)
+{
+	struct shm_ensemble *view = &e->heritage->board->ensemble;
+
+	view->doubt = SHM_DOUBT_ASKS;
+	view->doubted_ms = (int64_t)clock_mono_ms();
+}
+
+void wtr_ensemble_doubt(struct wtr_ensemble *e)
+{
+	LOG_E("the tree is not the leader's behind zxid=0x%" PRIx64
+	      ": %s; it is built anew, and the "
+	      "leader will be asked for its state",
+	      (uint64_t)e->core->apply.header.zxid,
+	      e->core->apply.digest_differs != e->digest_differs ? "its digest differs"
+								 : "the transaction does not fit");
+	count_differences(e);
+	begin_doubt(e);
+	say_why(e, "the tree is not the leader's");
+	atomic_store(&e->heritage->board->serve_until_ms, 1);
+	disconnect_all(e);
+}
+
 static void look_at_digest(struct wtr_ensemble *e)
 {
-	int32_t differs = e->core->apply.digest_differs;
+	struct shm_ensemble *view = &e->heritage->board->ensemble;
+	int32_t differs = e->core->apply.digest_differs - e->digest_differs;
 
-	if (differs == e->digest_differs)
-		return;
-	LOG_E("the tree differs from the leader's: digests of %d transactions up to zxid=0x%" PRIx64
-	      " are not ours; to have it sent anew, stop this server and empty its data directory",
-	      differs - e->digest_differs, e->core->applied_zxid);
-	e->digest_differs = differs;
+	if (differs)
+		LOG_E("the tree differs from the leader's: digests of %d transactions up to "
+		      "zxid=0x%" PRIx64 " are not ours; that was heeded before, and is counted now",
+		      differs, (uint64_t)e->core->applied_zxid);
+	count_differences(e);
+	if (e->core->apply.digest_agrees != e->digest_agrees && view->doubt != SHM_DOUBT_NONE) {
+		LOG_I("zxid=0x%" PRIx64 ": the tree is the leader's again",
+		      (uint64_t)e->core->applied_zxid);
+		view->doubt = SHM_DOUBT_NONE;
+	}
+	e->digest_agrees = e->core->apply.digest_agrees;
+	e->core->heeds_digest = heeds_digest(e);
 }
 
 bool wtr_ensemble_turn(struct wtr_ensemble *e)
@@ -813,7 +879,6 @@ bool wtr_ensemble_turn(struct wtr_ensemble *e)
 	bool done;
 
 	look_at_digest(e);
-
 	peer_elector_tick(e->elector, now);
 	peer_links_tick(e->links, now);
 	done = take_events(e);
@@ -964,6 +1029,8 @@ static int load_configs(struct wtr_ensemble *e, const struct conf *conf)
 	err = wtr_members_load_next(conf->file, next);
 	if (!err && next->version > e->committed->version)
 		e->last_seen = next;
+	else if (!err) /* a crash came between storing the one and dropping the other */
+		err = wtr_members_drop_next(conf->file);
 	if (err && err != -ENOENT)
 		LOG_W("%s.dynamic.next: %s", conf->file, strerror(-err));
 	return 0;
@@ -1017,12 +1084,16 @@ int wtr_ensemble_recover(struct wtr_ensemble *e, struct wtr_recovery *r,
 		log_always(LOG_ERROR, "history of the member: %s", strerror(-err));
 		return err;
 	}
-	e->start = (struct zab_start){.accepted_epoch = member->accepted_epoch,
-				      .current_epoch = member->current_epoch,
-				      .committed_zxid = snapshot,
-				      .state_zxid = snapshot,
-				      .history = &e->history,
-				      .must_sync = member->must_sync};
+	if ((r->snapshot_differs || r->apply.digest_differs) && heeds_digest(e))
+		begin_doubt(e);
+	e->start =
+	    (struct zab_start){.accepted_epoch = member->accepted_epoch,
+			       .current_epoch = member->current_epoch,
+			       .committed_zxid = snapshot,
+			       .state_zxid = snapshot,
+			       .history = &e->history,
+			       .must_sync = member->must_sync,
+			       .wants_state = e->heritage->board->ensemble.doubt == SHM_DOUBT_ASKS};
 	if (settled_zxid > snapshot)
 		e->start.committed_zxid = settled_zxid;
 	/* The start of an epoch was published, of which nothing is logged. */

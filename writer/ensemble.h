@@ -28,6 +28,14 @@
  * ends, and its successor builds a new generation from it. Clients are disconnected before, for the
  * events between are not known (V3).
  *
+ * A tree that is not the leader's (V10): a digest says so, or a transaction that does not fit.
+ * Clients are disconnected before they are told of it, and the process ends. Its successor builds
+ * the tree anew from the disk, which helps if memory was at fault, and asks the next leader once
+ * for its state, which helps if an older transaction was. Its log is whole, so it votes as before;
+ * only for the epoch in which it asks it does not count. When a digest differs again, before one
+ * has agreed or within an hour, that is counted and said, and service goes on: either all members
+ * have what the leader announces wrongly, or nothing that could be asked for helps.
+ *
  * Runs in: writer, deciding thread. Files are written in place of the caller: epochs, cuts and
  * installs are rare and short. Death: at any instruction; storage/member.h.
  */
@@ -75,7 +83,8 @@ struct wtr_ensemble {
 	bool delivered; /* the last step's packet is ours to deal with */
 	int64_t enters_zxid;
 	uint64_t zab_deadline_ms, served_ms, role_since_ms;
-	int32_t digest_differs;   /* of the core's counter, what was said */
+	int32_t digest_differs; /* of the core's counters, what was said */
+	int64_t digest_agrees;
 	struct jute_buf incoming; /* entry of the packet that is stepped */
 
 	/* Packets of learners for which the core has no room yet, in order. */
@@ -114,6 +123,9 @@ void wtr_ensemble_entered(struct wtr_ensemble *e);
  * (QuorumPeer.run).
  */
 bool wtr_ensemble_reads(const struct wtr_ensemble *e);
+
+/* Behind its next transaction the tree is not the leader's: nobody is served from it any more. */
+void wtr_ensemble_doubt(struct wtr_ensemble *e);
 
 /* A snapshot was written. */
 void wtr_ensemble_snapshot(struct wtr_ensemble *e);

@@ -154,6 +154,13 @@ static int64_t durable_zxid(const struct wtr_loop *l)
 	return wtr_log_durable(&l->log);
 }
 
+/* V10. A successor builds the tree anew from the disk, and asks its leader for a state. */
+static void doubt(struct wtr_loop *l)
+{
+	wtr_ensemble_doubt(l->ensemble);
+	l->rebuild = WTR_REBUILD_READY;
+}
+
 /* A piece of what is committed, so that workers have answers to send, and the disk the next batch,
  * while the rest is applied. True: something was done. */
 static bool apply(struct wtr_loop *l)
@@ -167,9 +174,13 @@ static bool apply(struct wtr_loop *l)
 	/* If that installed a state, what is behind it is not this tree's. */
 	if (l->ensemble && l->ensemble->installed && !WRONG(APPLIED_BEHIND_INSTALL))
 		return false;
+	if (l->core.doubts)
+		return false;
 	if (l->core.applied_zxid >= l->core.zab.commit_zxid || !tell(l))
 		return false;
 	wtr_core_apply(&l->core);
+	if (l->core.doubts)
+		doubt(l);
 	tell(l);
 	return true;
 }

@@ -1,8 +1,10 @@
-/* Any bytes as what a leader sends, and as a file: in two pieces they say what they say at once. */
+/* Any bytes as what a leader sends, and as a file: in two pieces they say what they say at once;
+ * and of a state that is taken a tree can be made. */
 #include <errno.h>
 #include <stdio.h>
 
 #include "base/check.h"
+#include "shm/tree.h"
 #include "storage/zksnap.h"
 #include "tests/storage.h"
 
@@ -44,6 +46,38 @@ static struct result read_at(const uint8_t *data, size_t size, size_t cut, int s
 	return res;
 }
 
+static int grow(void *self, const struct sto_snap_node *n)
+{
+	return shm_tree_load(self, &(struct shm_loaded){.path = n->path,
+							.path_len = n->path_len,
+							.data = n->data,
+							.data_len = n->data_len,
+							.owner = n->owner});
+}
+
+static int take_session(void *self, int64_t id, int32_t timeout_ms)
+{
+	(void)self, (void)id, (void)timeout_ms;
+	return 0;
+}
+
+static void plant(const uint8_t *data, size_t size)
+{
+	struct sto_sink sink = {.session = take_session, .node = grow};
+	struct sto_zk_reader r;
+	struct shm_tree *t;
+	size_t used;
+
+	CHECK(!shm_tree_new_private(&t, 0));
+	sink.self = t;
+	init(&r, &sink, 1);
+	CHECK(sto_zk_read(&r, data, size, &used) == 1);
+	CHECK(shm_tree_count(t) - 1 == (int64_t)r.head.nodes);
+	CHECK(!shm_tree_loaded(t, 7));
+	sto_zk_reader_fini(&r);
+	shm_tree_free_private(t);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	/* Whether a record is too long is seen when the caller has so much of it. */
@@ -51,6 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int stream = 0; stream < 2; stream++) {
 		struct result whole = read_at(data, size, size, stream);
 
+		if (stream && whole.got == 1)
+			plant(data, size);
 		for (size_t cut = 0; cut < size; cut += 1 + size / 7) {
 			struct result cut_once = read_at(data, size, cut, stream);
 

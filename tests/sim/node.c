@@ -102,9 +102,10 @@ static void trim(struct sim_node *n)
 static void snapshot_done(struct sim_node *n)
 {
 	n->snapshotting = false;
-	if (n->snapshot.zxid <= n->disk.snap[0].zxid || n->disk.staged)
+	if (n->snapshot.zxid < n->disk.snap[0].zxid || n->disk.staged)
 		return;
-	sim_disk_snapshot(&n->disk, &n->snapshot);
+	if (n->snapshot.zxid > n->disk.snap[0].zxid)
+		sim_disk_snapshot(&n->disk, &n->snapshot);
 	step(n, &(struct zab_event){.type = ZAB_STATE, .zxid = n->snapshot.zxid}, NULL, 0);
 	if (n->up)
 		trim(n);
@@ -541,7 +542,8 @@ void sim_node_boot(struct sim_node *n)
 				  .committed_zxid = n->disk.snap[0].zxid,
 				  .state_zxid = n->disk.snap[0].zxid,
 				  .history = &history,
-				  .must_sync = n->disk.must_sync};
+				  .must_sync = n->disk.must_sync,
+				  .wants_state = sim_chance(10)};
 	struct zab_options options = {.sid = n->id + 1,
 				      .observer = n->observer,
 				      .rejoin_step_down = true,

@@ -46,6 +46,7 @@ enum { W_NODES_MAX = 5, W_CLIENTS_MAX = 16, W_PENDING_MAX = 8, W_CONNS_MAX = 64 
 	X(SLOW_DISK, "a disk slow for a while")                                                    \
 	X(LOST_VOTE, "a notification was lost")                                                    \
 	X(WRONG_HINT, "an election named an arbitrary leader")                                     \
+	X(FLIPPED_BIT, "a bit of a tree was flipped, and a digest differed for it")                \
 	X(CLIENT_GONE, "a client broke its connection with requests under way")                    \
 	X(MOVED, "a session went on at another server")                                            \
 	X(DEAD_CLIENT, "a client died, its session has to expire")
@@ -103,6 +104,7 @@ enum w_event_kind {
 	EV_CLIENT,
 	EV_FAULT,
 	EV_SPACE,
+	EV_FLIP,   /* a bit of a learner's tree, when all is calm */
 	EV_LINGER, /* the place of a peer is free again */
 };
 
@@ -164,6 +166,7 @@ struct w_node {
 	struct peer_links *links;
 	struct peer_elector *elector;
 	struct w_worker *worker;
+	bool flipped, found; /* a bit of its tree, which its snapshots may have, too */
 	int64_t shown_zxid; /* what the tree was published as of in any life since the last power */
 };
 

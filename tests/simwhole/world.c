@@ -10,7 +10,10 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "shm/node.h"
 #include "tests/simwhole/whole.h"
+
+enum { FLIP_UNTIL_US = 8000000 }; /* behind the calm's beginning */
 
 struct w_world w;
 
@@ -252,6 +255,41 @@ static void one_fault(void)
 	}
 }
 
+/* Of what is written often, so that it is found out. */
+static bool flip_bit(struct w_node *n)
+{
+	struct shm_tree *t = n->writer->loop.tree;
+	int first = (int)w_below(12), len;
+	char path[16];
+
+	for (int i = 0; i < 12; i++) {
+		struct shm_node *node;
+
+		len = snprintf(path, sizeof(path), "/n%d", (first + i) % 12);
+		node = shm_tree_get(t, path, (size_t)len);
+		if (!node)
+			continue;
+		node->ctime ^= 1ll << w_below(40);
+		w_trace("%d    a bit of %s is flipped", n->id + 1, path);
+		return true;
+	}
+	return false;
+}
+
+/* A leader's own tree is what all others are compared with. */
+static void on_flip(void)
+{
+	struct w_node *n = &w_nodes[w_below((uint64_t)w_n_nodes)];
+	bool all = true;
+
+	for (int i = 0; i < w_n_nodes; i++)
+		all = all && w_node_serves(&w_nodes[i]);
+	if (all && n->writer->loop.core.zab.role == ZAB_FOLLOWING && !n->snap_due)
+		n->flipped = flip_bit(n);
+	if (!n->flipped && w.now_us < w.calm_us + FLIP_UNTIL_US)
+		w_at(100000, EV_FLIP, 0, 0, 0);
+}
+
 static void on_fault(void)
 {
 	if (!w_calm()) {
@@ -266,6 +304,8 @@ static void on_fault(void)
 		w_nodes[i].sync_fails = false;
 		w_nodes[i].die_in = 0;
 	}
+	if (w.digests)
+		w_at(w_between(1000, 4000) * 1000, EV_FLIP, 0, 0, 0);
 }
 
 /* --- run ----------------------------------------------------------------------------------- */
@@ -307,6 +347,9 @@ static void on_event(const struct event *e)
 		return;
 	case EV_FAULT:
 		on_fault();
+		return;
+	case EV_FLIP:
+		on_flip();
 		return;
 	case EV_SPACE:
 		w_nodes[e->who].full = false;

@@ -354,6 +354,30 @@ PEERS_TEST(a_state_that_is_none_loses_the_leader)
 	close(fd);
 }
 
+/* Whole, and signed; only no tree can be made of it. */
+PEERS_TEST(a_state_with_a_node_out_of_place_loses_the_leader)
+{
+	static const char *const instead[] = {"/dir-1", "/dir/2", "/dir-/"};
+	static uint8_t bytes[64 << 10];
+	size_t n = captured(f, bytes, sizeof(bytes));
+	uint8_t *path = memmem(bytes, n, "/dir-2", 6);
+
+	f->learner.stages = true;
+	REQUIRE(EXPECT_TRUE(path != NULL));
+	for (unsigned i = 0; i < 3 && !t_failed(); i++) {
+		int fd;
+
+		memcpy(path, instead[i], 6);
+		fd = false_leader(f);
+		peers_raw_put(fd, bytes, n);
+		PEERS_UNTIL(f, f->learner.lost == i + 1);
+		EXPECT_STR(f->learner.why, "the state it sent is broken");
+		EXPECT_I(staged_files(f), ==, 0);
+		close(fd);
+	}
+	EXPECT_U(f->learner.states, ==, 0);
+}
+
 PEERS_TEST(the_end_of_a_state_may_come_cut_anywhere)
 {
 	static uint8_t bytes[64 << 10];

@@ -370,6 +370,47 @@ static void deaths_while_settling(struct story *s)
 	}
 }
 
+/* One call of a start fails. It says so and the next start carries on, or it can do without; in
+ * both cases what it then has found is there for good. False: that start had no such call. */
+static bool failing_start(struct story *s, uint64_t death, uint64_t call)
+{
+	int err, state;
+
+	s->m->calls = 0;
+	s->m->fail_on = false;
+	s->m->fail_at = call;
+	err = start(s);
+	s->m->fail_at = 0;
+	if (s->m->calls < call)
+		return false;
+	if (err && !EXPECT_I(start(s), ==, 0))
+		return false;
+	state = found_one(s, s->m, s->lo, s->hi);
+	if (state >= 0 && EXPECT_I(memfs_open_fds(s->m), ==, 0) &&
+	    power_cut(s, s->m->ops + 2, 4, (unsigned)state, (unsigned)state))
+		return true;
+	t_fail(__FILE__, __LINE__, "death at %llu, then call %llu: %d", (unsigned long long)death,
+	       (unsigned long long)call, err);
+	return false;
+}
+
+static void deaths_then_failing_starts(struct story *s)
+{
+	for (uint64_t death = 1 + s->cases % s->deaths; !t_failed(); death += STRIDE * s->deaths) {
+		for (uint64_t call = 1;; call += STRIDE + s->deaths / 4) {
+			reset(s);
+			s->m->record = s->m->fail_on = true;
+			s->m->fail_at = death;
+			s->m->fail_errno = EIO;
+			tell(s);
+			if (s->m->calls < death)
+				return;
+			if (!failing_start(s, death, call))
+				break;
+		}
+	}
+}
+
 static void exhaust(struct story *s, unsigned samples)
 {
 	tell_reference(s);
@@ -381,6 +422,8 @@ static void exhaust(struct story *s, unsigned samples)
 		deaths_then_power_cuts(s, 4);
 	if (!t_failed())
 		deaths_while_settling(s);
+	if (!t_failed())
+		deaths_then_failing_starts(s);
 }
 
 /* --- a history to begin with ----------------------------------------------------------------- */
@@ -562,6 +605,33 @@ TEST_F(storage_member_crash, an_install_replaces_all_or_nothing, struct story, s
 		check_installed(f);
 	}
 	printf("installs: %llu cases\n", (unsigned long long)f->cases);
+}
+
+/* A state can't be stored, the stage is cleared as well as the disk lets, and the next one comes to
+ * the same process. */
+static void act_install_again(struct story *s)
+{
+	const struct sto_fs *fs = &s->m->fs;
+	char snap_stage[32];
+	int err = sto_stage_begin(fs, s->snap_dir, s->log_dir);
+
+	snprintf(snap_stage, sizeof(snap_stage), "%s/staged", s->snap_dir);
+	if (!err)
+		err = snapshot_put(fs, snap_stage, s->zxid + 1000, STAGED_NODES);
+	(void)sto_stage_discard(fs, s->snap_dir, s->log_dir);
+	act_install(s);
+}
+
+TEST_F(storage_member_crash, a_state_that_could_not_be_stored_leaves_nothing_to_the_next,
+       struct story, story_up, story_down)
+{
+	f->act = act_install_again;
+	f->deaths = 11;
+	f->zxid = ZXID(2, 0);
+	begin_with(f, WITH_SNAPSHOTS);
+	exhaust(f, 16);
+	check_installed(f);
+	printf("states again: %llu cases\n", (unsigned long long)f->cases);
 }
 
 static void act_cut(struct story *s)

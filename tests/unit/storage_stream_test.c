@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/check.h"
+#include "shm/tree.h"
 #include "storage/file.h"
 #include "storage/reader.h"
 #include "storage/snapfile.h"
@@ -283,4 +285,126 @@ TEST_F(storage_stream, a_million_nodes_are_sent_within_two_seconds_of_processor_
 	EXPECT_I(began, <, CPU_MS_MAX);
 	snprintf(command, sizeof(command), "rm -r %s", dir);
 	EXPECT_I(system(command), ==, 0);
+}
+
+/* --- places -------------------------------------------------------------------------------- */
+
+static const char *const places[] = {"",      "/a", "/a/b", "/a/b/c", "/b",   "/a/",
+				     "/a//b", "//", "b",    "/ab",    "/ab/c"};
+enum { PLACES = sizeof(places) / sizeof(places[0]), PLACED_MAX = 4 };
+
+/* A state of these nodes, as a leader sends it. */
+static size_t put_places(uint8_t *to, size_t size, const unsigned *which, unsigned n)
+{
+	struct jute_out out = jute_out_of(to, size);
+
+	jute_put_int(&out, 0);
+	jute_put_int(&out, 0);
+	for (unsigned i = 0; i < n; i++) {
+		struct zk_snap_node node = {
+		    .path = jute_text(places[which[i]]), .data = jute_null, .acl = -1};
+
+		zk_snap_node_encode(&out, &node);
+	}
+	jute_put_ustring(&out, jute_text(ZK_SNAP_END));
+	jute_put_ustring(&out, jute_text(ZK_SNAP_SIGNATURE));
+	CHECK(!out.failed);
+	return jute_size(&out, to);
+}
+
+/* Does a tree take them, in this order? */
+static bool tree_takes(const unsigned *which, unsigned n)
+{
+	struct shm_tree *t;
+	int err = shm_tree_new_private(&t, 0);
+
+	for (unsigned i = 0; i < n && !err; i++) {
+		struct shm_loaded node = {.path = places[which[i]], .data_len = -1};
+
+		node.path_len = (uint32_t)strlen(node.path);
+		err = shm_tree_load(t, &node);
+	}
+	shm_tree_free_private(t);
+	return !err;
+}
+
+static int read_places(const uint8_t *bytes, size_t n, const char **what)
+{
+	struct sto_zk_reader r;
+	size_t used;
+	int got;
+
+	sto_zk_reader_stream(&r, NULL, 1, RECORD_MAX);
+	got = sto_zk_read(&r, bytes, n, &used);
+	*what = r.what;
+	sto_zk_reader_fini(&r);
+	return got;
+}
+
+TEST(storage_stream, a_state_is_taken_exactly_if_a_tree_can_be_made_of_it)
+{
+	unsigned which[PLACED_MAX] = {0}, taken = 0, refused = 0;
+	const char *what;
+	uint8_t bytes[1024];
+
+	/* All orders of any three, doubles too, behind the root. */
+	for (unsigned i = 0; i < PLACES * PLACES * PLACES && !t_failed(); i++) {
+		size_t n;
+		int got;
+
+		which[1] = i % PLACES;
+		which[2] = i / PLACES % PLACES;
+		which[3] = i / PLACES / PLACES;
+		n = put_places(bytes, sizeof(bytes), which, PLACED_MAX);
+		got = read_places(bytes, n, &what);
+		EXPECT_I(got, ==, tree_takes(which, PLACED_MAX) ? 1 : -EBADMSG);
+		EXPECT_TRUE((got < 0) == (what != NULL));
+		taken += got == 1;
+		refused += got < 0;
+	}
+	EXPECT_U(taken, ==, 19);
+	EXPECT_U(taken + refused, ==, PLACES * PLACES * PLACES);
+}
+
+TEST(storage_stream, why_a_state_is_refused_is_said)
+{
+	static const struct {
+		unsigned which[3];
+		const char *what;
+	} rows[] = {
+	    {{0, 1, 1}, "a node comes twice"},
+	    {{0, 2, 1}, "a node comes before its parent, or without one"},
+	    {{0, 1, 6}, "a node comes before its parent, or without one"},
+	    {{0, 1, 5}, "a path is impossible"},
+	    {{0, 1, 8}, "a path is impossible"},
+	    {{0, 1, 0}, "a path is impossible"},
+	    {{1, 0, 2}, "a path is impossible"},
+	};
+	const char *what;
+	uint8_t bytes[1024];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t n = put_places(bytes, sizeof(bytes), rows[i].which, 3);
+
+		EXPECT_I(read_places(bytes, n, &what), ==, -EBADMSG);
+		EXPECT_STR(what, rows[i].what);
+	}
+}
+
+TEST(storage_stream, the_place_of_a_node_takes_few_bytes)
+{
+	struct sto_places p = {.n = 0};
+	char path[32];
+
+	EXPECT_I(sto_places_add(&p, "/", 1), ==, 0);
+	for (int i = 0; i < 300000; i++) {
+		int len = snprintf(path, sizeof(path), "/%d", i);
+
+		REQUIRE(EXPECT_I(sto_places_add(&p, path, (size_t)len), ==, 0));
+	}
+	EXPECT_U(p.cap * sizeof(*p.slot), <=, 300001 * 22);
+	EXPECT_I(sto_places_add(&p, "/77", 3), ==, -EEXIST);
+	EXPECT_I(sto_places_add(&p, "/300000/a", 9), ==, -ENOENT);
+	EXPECT_I(sto_places_add(&p, "/299999/a", 9), ==, 0);
+	sto_places_fini(&p);
 }

@@ -590,6 +590,34 @@ TEST_F(zab_learner, a_lost_log_counts_nowhere_until_a_leader_sent_all, struct fx
 	EXPECT_TRUE(!f->z.must_sync);
 }
 
+/* Its log is whole. */
+TEST_F(zab_learner, who_doubts_its_state_votes_and_asks_one_leader_for_another, struct fx, up, down)
+{
+	struct zab_history h;
+	struct zab_start s = {
+	    .accepted_epoch = 1, .current_epoch = 1, .history = &h, .wants_state = true};
+	struct zab_options o = {
+	    .sid = 3, .tick_ms = TICK, .init_limit = 10, .sync_limit = 5, .committed = &three};
+
+	zab_history_init(&h, Z(1, 4));
+	zab_init(&f->z, &o);
+	step(f, (struct zab_event){.type = ZAB_START, .start = &s});
+	EXPECT_I(zab_vote(&f->z).zxid, ==, Z(1, 4));
+	elect(f, 1);
+	at_peer(f, ZAB_LOST, 0); /* before anybody was asked */
+	elect(f, 1);
+	at_peer(f, ZAB_CONNECTED, 0);
+	packet(f, 0, QUORUM_LEADERINFO, Z(2, 0));
+	EXPECT_STR(sent(f, 0), "0 ACKEPOCH ffffffffffffffff");
+	EXPECT_I(f->out.send[0].packet.current_epoch, ==, -1);
+	at_peer(f, ZAB_LOST, 0);
+	elect(f, 1);
+	at_peer(f, ZAB_CONNECTED, 0);
+	packet(f, 0, QUORUM_LEADERINFO, Z(3, 0));
+	EXPECT_STR(sent(f, 0), "0 ACKEPOCH 100000004");
+	EXPECT_I(f->out.send[0].packet.current_epoch, ==, 1);
+}
+
 /* --- trace -------------------------------------------------------------------------------- */
 
 TEST_F(zab_learner, each_step_can_tell_itself_in_a_line, struct fx, up, down)

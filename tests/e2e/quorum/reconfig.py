@@ -4,19 +4,24 @@
   reconfig.py [SPEC ...] [--seed N]
 
 Each spec (see ensemble.py; default ppp and aap) goes through: an observer joins, a voter joins, a
-follower is removed, the leader is removed, everything is restarted. After each step all members
+follower is removed, the leader is removed, a follower gets other ports while it runs, members are
+killed while one changes its role, everything is restarted. After each step all members
 that serve show the same /zookeeper/config, have it in their dynamic file, and their trees are equal;
 in the end what clients wrote down holds (load.py). With reconfigEnabled=false the request is refused.
 Prints "RESULT passed failed".
 """
 import argparse
 import os
+import random
 import re
+import signal
+import socket
 import sys
 import time
 import traceback
 
 import ensemble as en
+import server
 import wire as w
 from ensemble import Ensemble
 from load import Load
@@ -59,6 +64,8 @@ class Change:
         self.kind = "paddock" if "p" in spec else "apache"
         self.load = Load(self.e, "/raw", seed, clients=4, doomed=2)
         self.now = 0
+        self.random = random.Random(seed)
+        self.outcomes = [0, 0]
 
     def ask(self, member, joining=None, leaving=None, members=None, config=-1):
         c = member.session()
@@ -142,6 +149,60 @@ class Change:
         wait_until("%r is led by another" % m, lambda: m.mode() != "leader", 20)
         m.stop()
 
+    def move_ports(self, m):
+        """It listens where the new configuration says, and others find it there."""
+        old, m.ports = m.ports, (server.free_port(), server.free_port())
+        self.reconfig(self.e.leader(), joining=joiner(m))
+
+        def moved():
+            try:
+                socket.create_connection((m.host, m.ports[1]), 1).close()
+            except OSError:
+                return False
+            try:
+                socket.create_connection((m.host, old[1]), 1).close()
+            except OSError:
+                return True
+            return False
+        wait_until("election port of %r" % m, moved, 20, 0.1)
+
+    def crash(self, m, lead, victims, stopped):
+        """Some die while m's role changes: before or behind, all have one configuration. With the
+        other voters stopped it is proposed and can't be activated."""
+        c = lead.session()
+        before, logged = m.role, lead.figures().get("zk_paddock_logged_zxid")
+        for s in stopped:
+            s.signal_all(signal.SIGSTOP)
+        m.role = {"observer": "participant", "participant": "observer"}[before]
+        c.send(w.RECONFIG, w.buf(joiner(m)) + w.buf(None) + w.buf(None) + w.i64(-1))
+        if stopped and lead.kind == "paddock":
+            wait_until("a proposal", lambda: lead.figures().get("zk_paddock_logged_zxid") != logged)
+        elif not stopped:
+            time.sleep(self.random.uniform(0, 0.03))    # the fault's moment, not a wait
+        for v in victims:
+            v.kill()
+        for s in stopped:
+            if s.up():
+                s.signal_all(signal.SIGCONT)
+        c.sock.close()
+        for v in victims:
+            v.start(wait=False)
+        self.e.serving(60)
+        now = servers(text(m)[0]).get(m.sid)
+        self.outcomes[now != before] += 1
+        m.role = now
+
+    def crashes(self, m, expected):
+        self.load.rest()
+        for n in range(8):
+            lead = self.e.leader()
+            stopped = [v for v in self.e.voters() if v is not lead] if n > 3 else []
+            self.crash(m, lead, [[lead], self.e.members, [lead, m], [m]][n % 4], stopped)
+            expected[m.sid] = m.role
+            self.agreed(expected)
+        self.load.go_on()
+        print("  of 8 changes %d were lost, %d done" % tuple(self.outcomes), flush=True)
+
     def restart(self):
         self.load.rest()
         for m in self.e.members:
@@ -164,6 +225,10 @@ class Change:
         lead = self.e.leader()
         del expected[lead.sid]
         self.step("the leader leaves", expected, lambda: self.leave(lead))
+        moves = self.e.followers()[0]
+        self.step("a follower's ports move", expected, lambda: self.move_ports(moves))
+        observer = self.e.observers()[0]
+        self.step("members die", expected, lambda: self.crashes(observer, expected))
         self.step("all restarted", expected, self.restart)
         wrong = [v for v in self.load.finish()
                  if not (v.kind == "sync" and v.op.member in self.e.led)]
@@ -171,7 +236,7 @@ class Change:
             raise AssertionError("; ".join("%s: %s" % v[:2] for v in wrong[:5]))
         if any(self.e.mismatches().values()):
             raise AssertionError("digests differ: %s" % self.e.mismatches())
-        return 7
+        return 9
 
 
 def change(spec, seed):
