@@ -93,7 +93,7 @@ static void after_session_txn(struct wtr_core *c, struct wtr_session *s,
 	} else if (h->type == ZK_OP_CLOSE_SESSION && s) {
 		conn = wtr_conn_of_session(c, s);
 		if (conn)
-			conn->session = NULL;
+			wtr_conn_forget(&c->conns, conn); /* its worker closes it */
 		wtr_session_forget(&c->sessions, s);
 	}
 }

@@ -233,6 +233,8 @@ void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s
 		int32_t timeout_ms);
 /* It is at none; the connection lives on. */
 void wtr_unbind(struct wtr_core *c, struct wtr_conn *conn);
+/* Close it without a word; it is forgotten, and its session is at none. */
+void wtr_close(struct wtr_core *c, struct wtr_conn *conn);
 /* Tell the client that its session is no more; the connection is forgotten. */
 void wtr_refuse_session(struct wtr_core *c, struct wtr_conn *conn);
 

@@ -11,10 +11,8 @@ static void give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer)
 {
 	struct wtr_conn *conn = wtr_conn_of_session(c, s);
 
-	if (conn) {
-		wtr_answer_close(c, conn->worker, conn->link.key, (int64_t)s->link.key);
-		wtr_unbind(c, conn);
-	}
+	if (conn)
+		wtr_close(c, conn);
 	s->peer = (int16_t)peer;
 }
 

@@ -153,7 +153,7 @@ static void is_dead(struct wtr_core *c, const struct wtr_asked *a)
 	if (!conn)
 		return;
 	if (a->attached)
-		wtr_answer_close(c, a->worker, a->conn, a->session);
+		wtr_close(c, conn);
 	else
 		wtr_refuse_session(c, conn);
 }

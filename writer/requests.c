@@ -46,6 +46,15 @@ static void refuse(struct wtr_core *c, uint16_t worker, uint64_t conn)
 	wtr_core_down(c, &head, &none, sizeof(none));
 }
 
+void wtr_close(struct wtr_core *c, struct wtr_conn *conn)
+{
+	int64_t session = conn->session ? (int64_t)conn->session->link.key : 0;
+
+	wtr_answer_close(c, conn->worker, conn->link.key, session);
+	wtr_unbind(c, conn);
+	wtr_conn_forget(&c->conns, conn);
+}
+
 void wtr_refuse_session(struct wtr_core *c, struct wtr_conn *conn)
 {
 	refuse(c, conn->worker, conn->link.key);
@@ -62,10 +71,8 @@ void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s
 				.zxid = c->applied_zxid};
 	struct wtr_conn *old = wtr_conn_of_session(c, s);
 
-	if (old) {
-		wtr_unbind(c, old);
-		wtr_answer_close(c, old->worker, old->link.key, head.session);
-	}
+	if (old)
+		wtr_close(c, old);
 	bind(c, conn, s, timeout_ms);
 	wtr_answer_put_session(&c->apply.reply, s, conn);
 	wtr_core_down(c, &head, c->apply.reply.bytes, (uint32_t)c->apply.reply.len);
