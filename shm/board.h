@@ -60,7 +60,7 @@ enum {
 	SHM_SESSIONS_MAX = 1 << 20, /* session slots of the tree */
 	SHM_LOCALS_MAX = 1 << 20,   /* local sessions; their slots stand behind those */
 	SHM_SLOTS = SHM_SESSIONS_MAX + SHM_LOCALS_MAX, /* entries of seat->heard */
-	SHM_ADDRESSES = 4096,       /* entries of seat->address */
+	SHM_ADDRESSES = 4096,                          /* entries of seat->address */
 };
 
 /* What the supervisor and the writer say of one reader. One line each. */
@@ -90,8 +90,8 @@ struct shm_writer_stats {
 	_Atomic int64_t start_wall_ms, recovered_ms;
 	_Atomic int64_t data_dir_bytes, log_dir_bytes; /* refreshed every few seconds */
 	_Atomic int64_t refused;                       /* writes, for want of memory or disk */
-	_Atomic int64_t to_replay; /* changes since the last snapshot: a recovery's work */
-	struct hist fsync_us, commit_us;               /* relaxed, torn reads are fine */
+	_Atomic int64_t to_replay;       /* changes since the last snapshot: a recovery's work */
+	struct hist fsync_us, commit_us; /* relaxed, torn reads are fine */
 };
 
 /* What this server is in its ensemble, for words and tools; by the writer, relaxed. */

@@ -84,8 +84,8 @@ enum msg_down_kind {
 	 * connection's whole id list. */
 	DOWN_AUTH,
 	DOWN_SYNC, /* answer to UP_SYNC */
-	/* Answer to UP_REQUEST that made no transaction: err (-127 throttled or out of room, ...; 0:
-	 * closeSession of a local session), zxid = last published. */
+	/* Answer to UP_REQUEST that made no transaction: err (-127 throttled or out of room, ...;
+	 * 0: closeSession of a local session), zxid = last published. */
 	DOWN_REFUSED,
 	/* Close this connection without a word (expired, moved, resumed elsewhere, unknown). */
 	DOWN_CLOSE,

@@ -7,7 +7,7 @@
 #include "base/bug.h"
 
 enum {
-	ENTRY_FACTOR = 4,  /* an entry is at most that many times a frame, and WTR_ENTRY_EXTRA */
+	ENTRY_FACTOR = 4,    /* an entry is at most that many times a frame, and WTR_ENTRY_EXTRA */
 	UPGRADE_BYTES = 256, /* a createSession ahead of it */
 	BATCHES_KEPT = 32,   /* by a member of an ensemble */
 };

@@ -34,8 +34,8 @@ struct wtr_prep {
 	uint8_t *scratch;   /* for lists being expanded */
 	size_t scratch_size;
 
-	/* Of this request. */
-	/* Whose ephemerals a create makes; NULL: the server's own, or another member's local one. */
+	/* Of this request. session: whose ephemerals a create makes; NULL: the server's own, or
+	 * another member's local one. */
 	struct wtr_session *session;
 	const struct jute_vec *ids;
 	int64_t zxid, time_ms;

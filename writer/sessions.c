@@ -299,7 +299,8 @@ void wtr_session_set_timeout(struct wtr_sessions *t, struct wtr_session *s, int3
 		return;
 	s->timeout_ms = timeout_ms;
 	if (s->local)
-		atomic_store_explicit(&local_of(t, s)->timeout_ms, timeout_ms, memory_order_relaxed);
+		atomic_store_explicit(&local_of(t, s)->timeout_ms, timeout_ms,
+				      memory_order_relaxed);
 	/* A shorter timeout must be looked at earlier. */
 	if (!s->closing)
 		wheel_insert(t, s);

@@ -13,12 +13,12 @@
  * worker.
  *
  * Local sessions (localSessionsEnabled, LocalSessionTracker) are of this member alone: no
- * transaction tells of them, the tree and other members don't know them, and they expire here, be it
- * a learner. They may do all but own ephemerals. What must outlive the writer stands on the board
- * (board.h). One that is to own an ephemeral becomes global by a createSession of its id.
+ * transaction tells of them, the tree and other members don't know them, and they expire here, be
+ * it a learner. They may do all but own ephemerals. What must outlive the writer stands on the
+ * board (board.h). One that is to own an ephemeral becomes global by a createSession of its id.
  *
- * Runs in: writer, deciding thread; pure but for reading the seats, and the board's entries of local
- * sessions: the clock is given. Memory is taken per session.
+ * Runs in: writer, deciding thread; pure but for reading the seats, and the board's entries of
+ * local sessions: the clock is given. Memory is taken per session.
  */
 #pragma once
 
@@ -45,7 +45,7 @@ struct wtr_session {
 	int32_t timeout_ms;
 	int32_t slot; /* index of heard[]; WTR_NO_SLOT until createSession is applied */
 	uint16_t worker;
-	int16_t peer; /* leader: whose learner's client it is; WTR_NO_PEER, WTR_PEER_LOST */
+	int16_t peer;   /* leader: whose learner's client it is; WTR_NO_PEER, WTR_PEER_LOST */
 	bool closing;   /* its closeSession is prepared; forgotten once that is applied */
 	bool local;     /* this member's alone, as its slot is */
 	bool upgrading; /* local, but its createSession is under way: a global one from then on */
@@ -73,7 +73,8 @@ int wtr_sessions_init(struct wtr_sessions *t, uint32_t tick_ms, uint8_t server_i
 		      int64_t wall_ms);
 void wtr_sessions_fini(struct wtr_sessions *t);
 
-/* Forget all of them, but leave the board's local ones there; ids that were given out are not given out again. */
+/* Forget all of them, but leave the board's local ones there; ids that were given out are not given
+ * out again. */
 void wtr_sessions_empty(struct wtr_sessions *t);
 
 /* Move the clock. `ran` false: we did not run since the last call; everybody starts afresh. */

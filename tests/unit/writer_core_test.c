@@ -247,7 +247,7 @@ TEST_F(writer_core, a_resume_moves_the_session, struct wtr_fx, fx_up, fx_down)
 	EXPECT_U(close->conn, ==, 1);
 	EXPECT_U(f->core.conns.of[0].count, ==, 0);
 	EXPECT_U(f->core.conns.of[1].count, ==, 1); /* those that were refused are gone */
-	fx_sleep(f, 8200);			    /* the new timeout governs */
+	fx_sleep(f, 8200);                          /* the new timeout governs */
 	EXPECT_TRUE(!wtr_session_find(&f->core.sessions, s));
 }
 

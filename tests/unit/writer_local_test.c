@@ -60,8 +60,8 @@ static int told(const struct wtr_fx *f, struct msg_down *to, int max)
 
 static int32_t refused(struct wtr_fx *f, uint64_t conn, int64_t session, int32_t op)
 {
-	int32_t xid = fx_push(f, 0, UP_REQUEST, conn, session, op, f->body,
-			      jute_size(&f->out, f->body));
+	int32_t xid =
+	    fx_push(f, 0, UP_REQUEST, conn, session, op, f->body, jute_size(&f->out, f->body));
 	const struct msg_down *head;
 
 	fx_begin(f);
