@@ -106,7 +106,7 @@ class Case:
         c = resume(m, c.sid, c.passwd)
         c.ok(w.SET_DATA, w.set_data(path, b"y"))
         r = c.call(w.CLOSE_SESSION)
-        expect("close", (r.err, r.zxid), (0, zxid + 3))
+        expect("close", (r.err, r.zxid, c.closed()), (0, zxid + 3, True))
         expect("gone", resume(m, c.sid, c.passwd), None)
         self.still("closed", zxid + 3)
         expect("counted", counts(m), (0, 0))
@@ -221,6 +221,7 @@ class Case:
         expect("codes", [r.err for r in replies], [0] * len(asked))
         zxids = [r.zxid for r in replies]
         expect("zxids", sorted(zxids), zxids)
+        expect("closed behind it", c.closed(), True)
         c.drop()
         self.e.settle()
 
