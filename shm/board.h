@@ -57,8 +57,10 @@
 
 enum {
 	SHM_READERS_MAX = CONF_WORKERS_MAX + 1,
-	SHM_SESSIONS_MAX = 1 << 20, /* session slots: entries of seat->heard */
-	SHM_ADDRESSES = 4096,       /* entries of seat->address */
+	SHM_SESSIONS_MAX = 1 << 20, /* session slots of the tree */
+	SHM_LOCALS_MAX = 1 << 20,   /* local sessions; their slots stand behind those */
+	SHM_SLOTS = SHM_SESSIONS_MAX + SHM_LOCALS_MAX, /* entries of seat->heard */
+	SHM_ADDRESSES = 4096,                          /* entries of seat->address */
 };
 
 /* What the supervisor and the writer say of one reader. One line each. */
@@ -79,7 +81,8 @@ struct shm_reader {
 /* Totals that the writer keeps for srvr, mntr and bench; read by anybody, relaxed. */
 struct shm_writer_stats {
 	_Atomic int64_t node_count, ephemeral_count, data_bytes;
-	_Atomic int64_t session_count, outstanding; /* outstanding: taken and not yet published */
+	_Atomic int64_t session_count, local_count; /* global and local sessions */
+	_Atomic int64_t outstanding;                /* taken and not yet published */
 	_Atomic int64_t heap_used, heap_max, retired_bytes;
 	_Atomic int64_t txns, txn_bytes, log_bytes, fsyncs, snapshots, snapshots_failed, purged;
 	_Atomic int64_t digest, digest_zxid; /* of the last published transaction */
@@ -87,8 +90,8 @@ struct shm_writer_stats {
 	_Atomic int64_t start_wall_ms, recovered_ms;
 	_Atomic int64_t data_dir_bytes, log_dir_bytes; /* refreshed every few seconds */
 	_Atomic int64_t refused;                       /* writes, for want of memory or disk */
-	_Atomic int64_t to_replay; /* changes since the last snapshot: a recovery's work */
-	struct hist fsync_us, commit_us;               /* relaxed, torn reads are fine */
+	_Atomic int64_t to_replay;       /* changes since the last snapshot: a recovery's work */
+	struct hist fsync_us, commit_us; /* relaxed, torn reads are fine */
 };
 
 /* What this server is in its ensemble, for words and tools; by the writer, relaxed. */
@@ -127,6 +130,24 @@ struct shm_ensemble {
 	_Atomic uint32_t n_learners;
 	struct shm_member_view learner[SHM_MEMBERS]; /* leader: who is connected */
 	char why[128]; /* why we are out of service; a torn read is a torn text */
+};
+
+/*
+ * Local sessions: those of this member alone, of which no transaction tells. They stand here and
+ * not in the tree, so that they outlive the writer and its generation; not the supervisor. By the
+ * writer. id 0: free; it is stored last and cleared first, so an entry that a dying writer left is
+ * whole or not there. Entry i has the slot SHM_SESSIONS_MAX + i.
+ */
+struct shm_local {
+	_Atomic int64_t id;
+	_Atomic int32_t timeout_ms; /* as negotiated last */
+	uint32_t pad;
+};
+
+struct shm_locals {
+	_Atomic uint32_t end; /* entries ever used */
+	uint32_t pad;
+	struct shm_local of[SHM_LOCALS_MAX];
 };
 
 struct shm_board {
@@ -175,6 +196,7 @@ struct shm_board {
 	struct shm_reader reader[SHM_READERS_MAX];
 	struct shm_writer_stats stats;
 	struct shm_ensemble ensemble;
+	struct shm_locals locals; /* only what was used takes memory */
 	/* then, page-aligned, at shm_board_commit(): commit_size bytes of ring data */
 };
 
@@ -209,7 +231,7 @@ struct shm_seat {
 	struct shm_address address[SHM_ADDRESSES];
 	/* By session slot: low 32 bits of monotonic ms when last heard; stored only when it moved
 	 * by 50 ms or more. */
-	_Atomic uint32_t heard[SHM_SESSIONS_MAX];
+	_Atomic uint32_t heard[SHM_SLOTS];
 	/* then, page-aligned, at shm_seat_up(): up_size bytes of ring data */
 };
 

@@ -76,15 +76,16 @@ enum msg_down_kind {
 	/* More events of the transaction whose DOWN_TXN follows; no reply, does not move S. */
 	DOWN_EVENTS = 1,
 	DOWN_TXN, /* a whole transaction: moves S to its zxid */
-	/* Answer to UP_CONNECT: resumed, or refused (timeout_ms 0). A new session's is a DOWN_TXN
-	 * of type createSession. */
+	/* Answer to UP_CONNECT: resumed, new and local, or refused (timeout_ms 0). A new session's
+	 * is a DOWN_TXN of type createSession; that of a connection which is open tells the slot
+	 * that its session has as a global one. */
 	DOWN_CONNECTED,
 	/* Answer to UP_AUTH (xid as there, type = its op) and to UP_ATTACH (type -1): err, and the
 	 * connection's whole id list. */
 	DOWN_AUTH,
 	DOWN_SYNC, /* answer to UP_SYNC */
-	/* Answer to UP_REQUEST that made no transaction: err (-127 throttled or out of room, ...),
-	 * zxid = last published. */
+	/* Answer to UP_REQUEST that made no transaction: err (-127 throttled or out of room, ...;
+	 * 0: closeSession of a local session), zxid = last published. */
 	DOWN_REFUSED,
 	/* Close this connection without a word (expired, moved, resumed elsewhere, unknown). */
 	DOWN_CLOSE,

@@ -139,9 +139,10 @@ static int follow(struct sto_reader *r, int64_t first_zxid, bool purged)
 
 /*
  * The next batch, of this segment or of the one behind it. What was durable when the call began is
- * in this segment, where it was just read anew, or in the next, which has its name by then.
+ * in this segment, where it was just read anew, or in the next, which has its name by then. 0 with
+ * another segment in hand: that one is empty.
  */
-static int next_batch(struct sto_reader *r)
+static int batch_or_follow(struct sto_reader *r)
 {
 	struct sto_names segments = {0};
 	int64_t first = r->seg.head.first_zxid;
@@ -158,6 +159,19 @@ static int next_batch(struct sto_reader *r)
 	if (!got)
 		got = i < segments.n ? follow(r, segments.zxid[i], purged) : seg_again(r);
 	sto_names_free(&segments);
+	return got;
+}
+
+/* Segments may be empty: an epoch may have had no transaction. */
+static int next_batch(struct sto_reader *r)
+{
+	int64_t first;
+	int got;
+
+	do {
+		first = r->seg.head.first_zxid;
+		got = batch_or_follow(r);
+	} while (!got && r->seg.head.first_zxid != first);
 	return got;
 }
 

@@ -43,11 +43,6 @@
 	{                                                                                          \
 		name_, SUP_KEY_MEMBER, 0, 0, 0, 0, 0, what_, alone_, SUP_HAS_EFFECT, NULL          \
 	}
-#define LOCAL_SESSIONS(name_, field_)                                                              \
-	{                                                                                          \
-		name_, SUP_KEY_BOOL, FIELD(field_), 0, 0, 0, NULL, SUP_LOCAL_SESSIONS,             \
-		    SUP_LOCAL_SESSIONS, "false"                                                    \
-	}
 
 #define MS    "a number of milliseconds"
 #define COUNT "a number"
@@ -122,8 +117,8 @@ static const struct sup_key keys[] = {
     QUORUM_VALUE("quorumListenOnAllIPs", SUP_KEY_BOOL, listen_on_all, "false"),
     QUORUM_VALUE("multiAddress.enabled", SUP_KEY_BOOL, several_addresses, "false"),
     QUORUM_VALUE("leaderServes", SUP_KEY_YES, leader_serves, "yes"),
-    LOCAL_SESSIONS("localSessionsEnabled", local_sessions),
-    LOCAL_SESSIONS("localSessionsUpgradingEnabled", local_sessions_upgrading),
+    QUORUM_VALUE("localSessionsEnabled", SUP_KEY_BOOL, local_sessions, "false"),
+    QUORUM_VALUE("localSessionsUpgradingEnabled", SUP_KEY_BOOL, local_sessions_upgrading, "false"),
 
     /* --- not to be ignored --- */
     REFUSED("electionAlg", "3", "there is no other election algorithm than 3"),
@@ -231,7 +226,6 @@ static const char *const reasons[SUP_REASONS] = {
     [SUP_METRICS] = "metrics providers are not served yet",
     [SUP_AUDIT] = "the audit log is not served yet",
     [SUP_THROTTLE] = "these throttles are not served yet",
-    [SUP_LOCAL_SESSIONS] = "local sessions are not served yet",
     [SUP_EAGER_ACL] = "there is one ACL check",
     [SUP_QUORUM] = "the quorum's, and this server is standalone",
     [SUP_OBSERVER_MASTER] = "observer masters are not served yet",

@@ -162,12 +162,15 @@ static void settle(struct worker *w, struct wrk_conn *c)
 	struct wrk_request *r;
 
 	while ((r = c->head) && r != c->next_push && r->done && c->state == WRK_OPEN) {
-		bool closes = r->kind == WRK_AUTH && r->err;
+		bool ends = r->op == ZK_OP_CLOSE_SESSION && r->kind == WRK_WRITE && !r->err;
+		bool closes = ends || (r->kind == WRK_AUTH && r->err);
 
 		wrk_reply(w, c, r->xid, r->kind == WRK_AUTH ? 0 : w->rx.zxid, r->err);
 		if (c->state == WRK_GONE)
 			return;
 		wrk_answered(w, c, w->rx.zxid);
+		if (ends)
+			c->attached = false;
 		if (closes)
 			wrk_conn_last(w, c);
 	}
@@ -274,9 +277,14 @@ static void answer_connect(struct worker *w, struct wrk_conn *c, const struct ms
 		wrk_connected(w, c, d, reply, len);
 		return;
 	}
-	/* The client did not wait for it: the session has no connection. */
 	CHECK(len >= sizeof(s));
 	memcpy(&s, reply, sizeof(s));
+	if (c && c->attached && c->session == s.session) {
+		c->slot = s.slot; /* a local session has become global: nobody's answer */
+		c->heard_ms = (uint32_t)w->now_ms - 1000;
+		return;
+	}
+	/* The client did not wait for it: the session has no connection. */
 	if (d->worker == w->index && s.timeout_ms > 0)
 		wrk_conn_detach(w, d->conn, s.session);
 }

@@ -361,7 +361,7 @@ void wrk_put_mntr(struct worker *w, struct wrk_text *t)
 	put_key(t, "outstanding_requests", outstanding(w));
 	put_key(t, "znode_count", GET(s->node_count));
 	put_key(t, "global_sessions", GET(s->session_count));
-	put_key(t, "local_sessions", 0);
+	put_key(t, "local_sessions", GET(s->local_count));
 	put_key(t, "packets_sent", SUM(w, sent));
 	put_key(t, "packets_received", SUM(w, received));
 	put_key(t, "watch_count", SUM(w, watches));

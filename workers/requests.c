@@ -344,7 +344,7 @@ static void heard(struct worker *w, struct wrk_conn *c)
 	if (now - c->heard_ms < 50)
 		return;
 	c->heard_ms = now;
-	if (c->slot < SHM_SESSIONS_MAX)
+	if (c->slot < SHM_SLOTS)
 		atomic_store_explicit(&w->seat->heard[c->slot], now, memory_order_relaxed);
 }
 

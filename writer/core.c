@@ -22,7 +22,10 @@ static void expire(struct wtr_core *c)
 		s = wtr_sessions_expired(&c->sessions);
 		if (!s)
 			return;
-		wtr_submit_close(c, s, 0, (struct wtr_origin){.worker = MSG_NO_WORKER});
+		if (wtr_session_is_local(s))
+			wtr_end_local(c, s, true);
+		else
+			wtr_submit_close(c, s, 0, (struct wtr_origin){.worker = MSG_NO_WORKER});
 	}
 }
 
@@ -31,10 +34,10 @@ void wtr_core_tick(struct wtr_core *c, uint64_t now_ms, int64_t wall_ms, bool ra
 	c->now_ms = now_ms;
 	c->wall_ms = wall_ms;
 	wtr_sessions_tick(&c->sessions, now_ms, ran);
-	if (c->service == WTR_LEADS) {
+	if (c->service != WTR_IDLE)
 		expire(c);
+	if (c->service == WTR_LEADS)
 		wtr_reaper_tick(c);
-	}
 	wtr_report_tick(c);
 }
 
@@ -43,6 +46,8 @@ uint64_t wtr_core_deadline_ms(const struct wtr_core *c)
 	uint64_t sessions = wtr_sessions_deadline_ms(&c->sessions);
 	uint64_t reaper = wtr_reaper_deadline_ms(c);
 
+	if (c->service == WTR_LEARNS && c->sessions.n_locals)
+		return sessions;
 	if (c->service != WTR_LEADS)
 		return UINT64_MAX;
 	return sessions < reaper ? sessions : reaper;
@@ -72,6 +77,20 @@ int wtr_core_step(struct wtr_core *c, struct zab_event *event)
 	return err;
 }
 
+/*
+ * The tree has it now. If that was not asked for here since we came into service, the leader does
+ * not hold it to be ours.
+ */
+static void upgraded(struct wtr_core *c, struct wtr_session *s)
+{
+	const struct wtr_conn *conn = wtr_conn_of_session(c, s);
+	bool asked = s->upgrading;
+
+	wtr_session_end_local(&c->sessions, s);
+	if (c->service == WTR_LEARNS && !asked && conn)
+		wtr_learner_ask(c, conn, (int64_t)s->link.key, s->timeout_ms, true);
+}
+
 /* Sessions begin and end here when the tree has them. */
 static void after_session_txn(struct wtr_core *c, struct wtr_session *s,
 			      const struct wtr_origin *origin)
@@ -87,14 +106,20 @@ static void after_session_txn(struct wtr_core *c, struct wtr_session *s,
 					    c->apply.session_timeout_ms);
 		CHECK(s != NULL);
 		CHECK(in_tree != NULL);
+		if (s->local)
+			upgraded(c, s);
 		s->slot = (int32_t)shm_session_slot(in_tree);
 		wtr_answer_put_session(&c->apply.reply, s,
 				       wtr_conn_find(&c->conns, origin->worker, origin->conn));
 	} else if (h->type == ZK_OP_CLOSE_SESSION && s) {
 		conn = wtr_conn_of_session(c, s);
 		if (conn)
-			conn->session = NULL;
+			wtr_conn_forget(&c->conns, conn); /* its worker closes it */
+		if (s->local)
+			wtr_session_end_local(&c->sessions, s);
 		wtr_session_forget(&c->sessions, s);
+	} else if (h->type == ZK_OP_ERROR && !h->cxid && s && s->upgrading) {
+		wtr_session_upgrading(&c->sessions, s, false); /* the leader can't take it */
 	}
 }
 
@@ -269,7 +294,7 @@ void wtr_core_start_alone(struct wtr_core *c)
 static int take_sessions(struct wtr_core *c);
 
 /* Pending changes, sessions and connections as nobody has touched them. */
-static void begin_anew(struct wtr_core *c)
+static void begin_anew(struct wtr_core *c, enum wtr_service service)
 {
 	if (!WRONG(PENDING_KEPT)) {
 		wtr_pending_fini(&c->pending);
@@ -279,7 +304,9 @@ static void begin_anew(struct wtr_core *c)
 	for (uint16_t i = 0; i < c->conns.n_workers; i++)
 		wtr_conns_empty(&c->conns, i);
 	wtr_sessions_empty(&c->sessions);
+	c->sessions.learns = service == WTR_LEARNS;
 	CHECK(!take_sessions(c));
+	CHECK(!wtr_sessions_take_locals(&c->sessions));
 	c->forward.len = c->asked.len = c->syncs.len = c->syncs_done = 0;
 	c->touched_ms = c->now_ms;
 }
@@ -287,7 +314,7 @@ static void begin_anew(struct wtr_core *c)
 void wtr_core_serve(struct wtr_core *c, enum wtr_service service, uint32_t epoch)
 {
 	if (c->conf->members)
-		begin_anew(c);
+		begin_anew(c, service);
 	c->pending.digest = c->pending.digests ? shm_tree_digest(c->tree) : 0;
 	c->service = service;
 	c->epoch = epoch;

@@ -25,7 +25,8 @@
  *
  * A member of an ensemble is in service while it leads or follows (`service`). A learner prepares
  * nothing: it forwards requests, and the transactions that come back find their way by session and
- * cxid. Out of service requests are dropped: workers keep them until DOWN_EPOCH.
+ * cxid. Out of service requests are dropped: workers keep them until DOWN_EPOCH. Local sessions
+ * (sessions.h) begin, end and expire here without either.
  *
  * Bounds: WTR_BATCHES batches of WTR_BATCH_BYTES and WTR_BATCH_TXNS (plus one transaction), and
  * WTR_LATER_MAX answers that wait; when they are full wtr_core_ready() is false and requests stay
@@ -212,7 +213,7 @@ void wtr_core_start_alone(struct wtr_core *c);
 /*
  * In service from now on, with everything applied that was committed before. epoch: the one that
  * workers will be told. A member of an ensemble knows no connections then, and all sessions of the
- * tree as heard of just now: workers attach theirs again.
+ * tree, and local ones, as heard of just now: workers attach theirs again.
  */
 void wtr_core_serve(struct wtr_core *c, enum wtr_service service, uint32_t epoch);
 
@@ -231,6 +232,15 @@ void wtr_core_down(struct wtr_core *c, const struct msg_down *head, const void *
 /* The connection that a session is at; NULL: none. */
 struct wtr_conn *wtr_conn_of_session(struct wtr_core *c, const struct wtr_session *s);
 
+/* Its client closed a local session, or (expired) was not heard of: its connection ends with it. */
+void wtr_end_local(struct wtr_core *c, struct wtr_session *s, bool expired);
+
+/* Are new sessions local? */
+static inline bool wtr_core_has_locals(const struct wtr_core *c)
+{
+	return c->conf->members && c->conf->local_sessions;
+}
+
 /* Would the tree, and the log, take this request? Deletions always. */
 bool wtr_core_admits(struct wtr_core *c, int32_t op, const uint8_t *body, uint32_t len);
 
@@ -239,6 +249,8 @@ void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s
 		int32_t timeout_ms);
 /* It is at none; the connection lives on. */
 void wtr_unbind(struct wtr_core *c, struct wtr_conn *conn);
+/* Close it without a word; it is forgotten, and its session is at none. */
+void wtr_close(struct wtr_core *c, struct wtr_conn *conn);
 /* Tell the client that its session is no more; the connection is forgotten. */
 void wtr_refuse_session(struct wtr_core *c, struct wtr_conn *conn);
 

@@ -7,8 +7,9 @@
 #include "base/bug.h"
 
 enum {
-	ENTRY_FACTOR = 4,  /* an entry is at most that many times a frame, and WTR_ENTRY_EXTRA */
-	BATCHES_KEPT = 32, /* by a member of an ensemble */
+	ENTRY_FACTOR = 4,    /* an entry is at most that many times a frame, and WTR_ENTRY_EXTRA */
+	UPGRADE_BYTES = 256, /* a createSession ahead of it */
+	BATCHES_KEPT = 32,   /* by a member of an ensemble */
 };
 
 static struct wtr_batch *new_batch(size_t cap)
@@ -31,7 +32,7 @@ int wtr_flight_init(struct wtr_core *c)
 	c->batch_cap = (size_t)c->conf->max_buffer * ENTRY_FACTOR;
 	if (c->batch_cap < of_leader)
 		c->batch_cap = of_leader;
-	c->batch_cap += WTR_BATCH_BYTES + WTR_ENTRY_EXTRA;
+	c->batch_cap += WTR_BATCH_BYTES + WTR_ENTRY_EXTRA + UPGRADE_BYTES;
 	c->flight_tail = &c->flight;
 	for (int i = 0; i < WTR_BATCHES; i++) {
 		struct wtr_batch *b = new_batch(c->batch_cap);

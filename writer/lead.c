@@ -11,10 +11,8 @@ static void give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer)
 {
 	struct wtr_conn *conn = wtr_conn_of_session(c, s);
 
-	if (conn) {
-		wtr_answer_close(c, conn->worker, conn->link.key, (int64_t)s->link.key);
-		wtr_unbind(c, conn);
-	}
+	if (conn)
+		wtr_close(c, conn);
 	s->peer = (int16_t)peer;
 }
 
@@ -25,11 +23,23 @@ static void fail(struct wtr_core *c, const struct quorum_request *r, enum zk_cod
 	wtr_submit_end(c, r->session_id, r->cxid, nobody);
 }
 
-/* SessionTrackerImpl.checkSession */
-static enum zk_code check_session(struct wtr_core *c, struct wtr_session *s, int32_t peer)
+/* Could it be a local session of that member? One of ours we would know. */
+static bool is_foreign(const struct wtr_core *c, const struct quorum_request *r)
 {
+	return wtr_core_has_locals(c) && r->opcode != ZK_OP_CLOSE_SESSION &&
+	       (uint8_t)((uint64_t)r->session_id >> 56) != c->sessions.server_id;
+}
+
+/* LeaderSessionTracker.checkSession, SessionTrackerImpl.checkSession */
+static enum zk_code check_session(struct wtr_core *c, const struct quorum_request *r,
+				  struct wtr_session *s, int32_t peer)
+{
+	if (!s && is_foreign(c, r))
+		return ZOK;
 	if (!s || s->closing)
 		return ZSESSIONEXPIRED;
+	if (wtr_session_is_local(s))
+		return ZSESSIONMOVED;
 	if (s->worker == MSG_NO_WORKER && s->peer == WTR_NO_PEER)
 		s->peer = (int16_t)peer;
 	if (s->peer != peer && !WRONG(MOVED_ACCEPTED))
@@ -56,6 +66,8 @@ static void create_session(struct wtr_core *c, int32_t peer, const struct quorum
 	}
 	give_to(c, s, peer);
 	wtr_session_touch(&c->sessions, s);
+	if (s->local)
+		wtr_session_upgrading(&c->sessions, s, true);
 	wtr_submit_create_session(c, s, nobody);
 }
 
@@ -64,7 +76,7 @@ static void write_request(struct wtr_core *c, int32_t peer, const struct quorum_
 {
 	struct wtr_session *s = wtr_session_find(&c->sessions, r->session_id);
 	size_t len = r->body.len > 0 ? (size_t)r->body.len : 0;
-	enum zk_code code = check_session(c, s, peer);
+	enum zk_code code = check_session(c, r, s, peer);
 	struct wtr_prep *p;
 
 	if (!code && !wtr_core_admits(c, r->opcode, r->body.data, (uint32_t)len))
@@ -97,7 +109,7 @@ bool wtr_leader_revalidate(struct wtr_core *c, int32_t peer, struct quorum_touch
 {
 	struct wtr_session *s = wtr_session_find(&c->sessions, session.session_id);
 
-	if (!s || s->closing)
+	if (!s || s->closing || wtr_session_is_local(s))
 		return false;
 	give_to(c, s, peer);
 	wtr_leader_touch(c, session);
@@ -108,7 +120,7 @@ void wtr_leader_touch(struct wtr_core *c, struct quorum_touch session)
 {
 	struct wtr_session *s = wtr_session_find(&c->sessions, session.session_id);
 
-	if (!s || s->closing || s->worker != MSG_NO_WORKER)
+	if (!s || s->closing || s->worker != MSG_NO_WORKER || wtr_session_is_local(s))
 		return;
 	wtr_session_touch(&c->sessions, s);
 	wtr_session_set_timeout(&c->sessions, s, session.timeout_ms);

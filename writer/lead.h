@@ -3,7 +3,8 @@
  *
  * A session belongs to one connection of one server, who may use it alone: who asks for it last
  * has it (LearnerHandler, SessionTrackerImpl.checkSession). A request that fails becomes an error
- * transaction, always: the learner waits for exactly that (quorum.md 6.5.7).
+ * transaction, always: the learner waits for exactly that (quorum.md 6.5.7). Where sessions may be
+ * local, one that nobody here knows may be its member's: all but ephemerals is granted.
  *
  * Runs in: writer, deciding thread, in service as leader. Trust: a learner's packet may hold
  * anything; it is decoded before anything changes.

@@ -96,7 +96,7 @@ static void touch(void *arg, struct wtr_link *l)
 	const struct wtr_session *s = WTR_OBJECT(l, struct wtr_session, link);
 	uint8_t *at;
 
-	if (s->worker == MSG_NO_WORKER || s->slot < 0 ||
+	if (s->worker == MSG_NO_WORKER || s->slot < 0 || wtr_session_is_local(s) ||
 	    !wtr_session_heard_since(&t->c->sessions, s, t->since_ms))
 		return;
 	at = wtr_buf_room(&t->c->forward, QUORUM_TOUCH_SIZE);
@@ -153,7 +153,7 @@ static void is_dead(struct wtr_core *c, const struct wtr_asked *a)
 	if (!conn)
 		return;
 	if (a->attached)
-		wtr_answer_close(c, a->worker, a->conn, a->session);
+		wtr_close(c, conn);
 	else
 		wtr_refuse_session(c, conn);
 }

@@ -101,6 +101,7 @@ static int init_core(struct wtr_loop *l, const struct wtr_recovery *r)
 
 	if (err)
 		return err;
+	l->core.sessions.locals = &l->board->locals;
 	for (unsigned i = 0; i < l->board->n_workers; i++) {
 		l->core.sessions.heard[i] = l->heritage->seat[i]->heard;
 		l->worker[i].incarnation = atomic_load(&l->board->reader[i].incarnation);

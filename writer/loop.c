@@ -471,7 +471,8 @@ static void show(struct wtr_loop *l)
 	SET(node_count, shm_tree_count(l->tree));
 	SET(ephemeral_count, shm_tree_ephemerals(l->tree));
 	SET(data_bytes, shm_tree_data_bytes(l->tree));
-	SET(session_count, c->sessions.table.count);
+	SET(session_count, c->sessions.table.count - c->sessions.n_locals);
+	SET(local_count, c->sessions.n_locals);
 	SET(outstanding, wtr_core_outstanding(c));
 	SET(heap_used, shm_tree_used(l->tree));
 	SET(retired_bytes, shm_tree_retired_bytes(l->tree));

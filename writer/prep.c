@@ -318,6 +318,16 @@ enum zk_code wtr_prep_screen(const struct wtr_prep *p, int32_t op, const uint8_t
 	}
 }
 
+bool wtr_prep_makes_ephemeral(int32_t op, const uint8_t *body, uint32_t len)
+{
+	struct request r;
+
+	if (op == ZK_OP_MULTI)
+		return wtr_prep_multi_makes_ephemeral(body, len);
+	return (op == ZK_OP_CREATE || op == ZK_OP_CREATE2) && !decode(op, body, len, &r) &&
+	       zk_mode_is_ephemeral(r.create.flags);
+}
+
 struct closing {
 	struct wtr_prep *p;
 	uint8_t *start;

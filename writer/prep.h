@@ -34,8 +34,9 @@ struct wtr_prep {
 	uint8_t *scratch;   /* for lists being expanded */
 	size_t scratch_size;
 
-	/* Of this request. */
-	struct wtr_session *session; /* whose ephemerals a create makes; NULL: the server's own */
+	/* Of this request. session: whose ephemerals a create makes; NULL: the server's own, or
+	 * another member's local one. */
+	struct wtr_session *session;
 	const struct jute_vec *ids;
 	int64_t zxid, time_ms;
 	struct jute_out
@@ -60,6 +61,9 @@ enum zk_code wtr_prep_request(struct wtr_prep *p, int32_t op, const uint8_t *bod
 enum zk_code wtr_prep_screen(const struct wtr_prep *p, int32_t op, const uint8_t *body,
 			     uint32_t len);
 
+/* Does it make an ephemeral node, by create, create2 or a multi of them? */
+bool wtr_prep_makes_ephemeral(int32_t op, const uint8_t *body, uint32_t len);
+
 /* closeSession of p->session: takes its ephemerals along, those still in flight too. */
 void wtr_prep_close_session(struct wtr_prep *p);
 
@@ -80,6 +84,7 @@ enum zk_code wtr_prep_screen_create(const struct wtr_prep *p, int32_t op,
 enum zk_code wtr_prep_screen_multi(const struct wtr_prep *p, const uint8_t *body, uint32_t len);
 /* Members of a multi's request up to the first that can't be, which fails it as a whole. */
 uint32_t wtr_prep_multi_members(const uint8_t *body, uint32_t len);
+bool wtr_prep_multi_makes_ephemeral(const uint8_t *body, uint32_t len);
 
 struct wtr_change *wtr_prep_find(struct wtr_prep *p, struct jute_buf path, struct wtr_change *look);
 bool wtr_prep_permits(struct wtr_prep *p, struct wtr_change *c, int32_t mask);

@@ -25,6 +25,20 @@ static int64_t owner_of(const struct wtr_prep *p, int32_t op, const struct zk_cr
 	return zk_mode_is_ephemeral(r->flags) ? (int64_t)p->session->link.key : 0;
 }
 
+/*
+ * Ephemerals are of global sessions. One that is local is upgraded before it gets here, but where
+ * that is off, and for a container, which can't be one (QuorumZooKeeperServer.checkUpgradeSession).
+ */
+static enum zk_code check_owner(const struct wtr_prep *p, int32_t op,
+				const struct zk_create_ttl_request *r)
+{
+	if (!zk_mode_is_ephemeral(r->flags) || (p->session && !wtr_session_is_local(p->session)))
+		return ZOK;
+	if (!p->session || op == ZK_OP_CREATE_CONTAINER || p->conf->local_sessions_upgrading)
+		return ZSESSIONEXPIRED;
+	return ZEPHEMERALONLOCALSESSION;
+}
+
 /* Put the final path at the beginning of the record; a view of it. */
 static struct jute_buf put_path(struct wtr_prep *p, const struct zk_create_ttl_request *r,
 				int32_t cversion)
@@ -111,6 +125,8 @@ enum zk_code wtr_prep_create(struct wtr_prep *p, int32_t op, const struct zk_cre
 	enum zk_code code;
 
 	code = check_mode(p, op, r);
+	if (!code)
+		code = check_owner(p, op, r);
 	if (code)
 		return code;
 	if (r->path.len < 0)

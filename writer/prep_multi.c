@@ -150,6 +150,18 @@ uint32_t wtr_prep_multi_members(const uint8_t *body, uint32_t len)
 	return count;
 }
 
+bool wtr_prep_multi_makes_ephemeral(const uint8_t *body, uint32_t len)
+{
+	struct jute_in in = jute_in_of(body, len);
+	struct zk_multi_op op;
+
+	while (next_member(&in, &op) == 1)
+		if ((op.type == ZK_OP_CREATE || op.type == ZK_OP_CREATE2) &&
+		    zk_mode_is_ephemeral(op.create.flags))
+			return true;
+	return false;
+}
+
 enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t len)
 {
 	int64_t count = count_members(p, body, len);

@@ -59,10 +59,13 @@ static void print(struct wtr_buf *b, const char *format, ...)
 /* A session and when it expires, taken down once so that the order can't change meanwhile. */
 struct listed {
 	uint64_t at_ms, id;
+	int32_t timeout_ms;
 };
 
+/* Local sessions, or global ones. */
 struct listing {
 	const struct wtr_sessions *sessions;
+	bool local;
 	struct listed *of;
 	size_t n;
 };
@@ -72,7 +75,9 @@ static void list_session(void *arg, struct wtr_link *l)
 	struct listing *list = arg;
 	const struct wtr_session *s = WTR_OBJECT(l, struct wtr_session, link);
 
-	list->of[list->n++] = (struct listed){wtr_session_expires_ms(list->sessions, s), l->key};
+	if (s->local == list->local)
+		list->of[list->n++] = (struct listed){wtr_session_expires_ms(list->sessions, s),
+						      l->key, s->timeout_ms};
 }
 
 static int by_expiry(const void *a, const void *b)
@@ -82,6 +87,14 @@ static int by_expiry(const void *a, const void *b)
 	if (x->at_ms != y->at_ms)
 		return x->at_ms < y->at_ms ? -1 : 1;
 	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	int64_t x = (int64_t)((const struct listed *)a)->id,
+		y = (int64_t)((const struct listed *)b)->id;
+
+	return x < y ? -1 : x > y;
 }
 
 /* "n expire at Sat Nov 21 23:27:32 UTC 2026:" and the sessions of that bucket. */
@@ -99,16 +112,25 @@ static void put_bucket(const struct wtr_core *c, const struct listed *of, size_t
 		print(b, "\t0x%" PRIx64 "\n", of[i].id);
 }
 
-static void put_sessions(struct wtr_core *c, struct wtr_buf *b)
+static struct listing list_sessions(const struct wtr_core *c, bool local,
+				    int (*order)(const void *, const void *))
 {
-	struct listing list = {&c->sessions, NULL, 0};
-	size_t buckets = 0, from = 0;
-	struct wtr_buf body = {0};
+	struct listing list = {.sessions = &c->sessions, .local = local};
 
 	list.of = calloc(c->sessions.table.count + 1, sizeof(*list.of));
 	CHECK(list.of != NULL);
 	wtr_table_each(&c->sessions.table, list_session, &list);
-	qsort(list.of, list.n, sizeof(*list.of), by_expiry);
+	qsort(list.of, list.n, sizeof(*list.of), order);
+	return list;
+}
+
+/* Those that expire here, by when they do (ExpiryQueue.dump). */
+static void put_expiring(const struct wtr_core *c, const char *what, bool local, struct wtr_buf *b)
+{
+	struct listing list = list_sessions(c, local, by_expiry);
+	size_t buckets = 0, from = 0;
+	struct wtr_buf body = {0};
+
 	for (size_t i = 1; i <= list.n; i++) {
 		if (i < list.n && list.of[i].at_ms == list.of[from].at_ms)
 			continue;
@@ -117,10 +139,34 @@ static void put_sessions(struct wtr_core *c, struct wtr_buf *b)
 		buckets++;
 		from = i;
 	}
-	print(b, "SessionTracker dump:\nSession Sets (%zu)/(%zu):\n", buckets, list.n);
+	print(b, "%sSession Sets (%zu)/(%zu):\n", what, buckets, list.n);
 	wtr_buf_put(b, body.bytes, body.len);
 	wtr_buf_fini(&body);
 	free(list.of);
+}
+
+/* Those that the leader has (LearnerSessionTracker.dumpSessions). */
+static void put_global(const struct wtr_core *c, struct wtr_buf *b)
+{
+	struct listing list = list_sessions(c, false, by_id);
+
+	print(b, "Global Sessions(%zu):\n", list.n);
+	for (size_t i = 0; i < list.n && b->len < DUMP_MAX; i++)
+		print(b, "0x%" PRIx64 "\t%dms\n", list.of[i].id, list.of[i].timeout_ms);
+	free(list.of);
+}
+
+static void put_sessions(const struct wtr_core *c, struct wtr_buf *b)
+{
+	bool locals = wtr_core_has_locals(c);
+
+	print(b, "SessionTracker dump:\n");
+	if (locals)
+		put_expiring(c, "Local ", true, b);
+	if (c->service == WTR_LEARNS)
+		put_global(c, b);
+	else
+		put_expiring(c, locals ? "Global " : "", false, b);
 }
 
 static void put_ephemerals(struct wtr_core *c, struct wtr_buf *b)

@@ -47,6 +47,15 @@ static void refuse(struct wtr_core *c, uint16_t worker, uint64_t conn)
 	wtr_core_down(c, &head, &none, sizeof(none));
 }
 
+void wtr_close(struct wtr_core *c, struct wtr_conn *conn)
+{
+	int64_t session = conn->session ? (int64_t)conn->session->link.key : 0;
+
+	wtr_answer_close(c, conn->worker, conn->link.key, session);
+	wtr_unbind(c, conn);
+	wtr_conn_forget(&c->conns, conn);
+}
+
 void wtr_refuse_session(struct wtr_core *c, struct wtr_conn *conn)
 {
 	refuse(c, conn->worker, conn->link.key);
@@ -63,10 +72,8 @@ void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s
 				.zxid = c->applied_zxid};
 	struct wtr_conn *old = wtr_conn_of_session(c, s);
 
-	if (old) {
-		wtr_unbind(c, old);
-		wtr_answer_close(c, old->worker, old->link.key, head.session);
-	}
+	if (old)
+		wtr_close(c, old);
 	bind(c, conn, s, timeout_ms);
 	wtr_answer_put_session(&c->apply.reply, s, conn);
 	wtr_core_down(c, &head, c->apply.reply.bytes, (uint32_t)c->apply.reply.len);
@@ -81,7 +88,7 @@ static void resume_request(struct wtr_core *c, struct wtr_conn *conn, const stru
 	 */
 	if (!zk_session_password_is(up->session, password))
 		wtr_refuse_session(c, conn);
-	else if (c->service == WTR_LEARNS)
+	else if (c->service == WTR_LEARNS && !(s && wtr_session_is_local(s)))
 		wtr_learner_ask(c, conn, up->session, m->timeout_ms, false);
 	else if (!s || s->closing || s->slot < 0)
 		wtr_refuse_session(c, conn);
@@ -153,6 +160,29 @@ static bool admits_session(struct wtr_core *c)
 	return c->sessions.table.count < c->sessions_roomy + SESSIONS_MORE;
 }
 
+/* No transaction: it can be used at once. */
+static void new_local(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s)
+{
+	if (wtr_session_make_local(&c->sessions, s)) {
+		wtr_resume(c, conn, s, s->timeout_ms);
+		return;
+	}
+	wtr_session_forget(&c->sessions, s);
+	wtr_close(c, conn);
+}
+
+void wtr_end_local(struct wtr_core *c, struct wtr_session *s, bool expired)
+{
+	struct wtr_conn *conn = wtr_conn_of_session(c, s);
+
+	if (conn && expired)
+		wtr_close(c, conn);
+	else if (conn)
+		wtr_conn_forget(&c->conns, conn);
+	wtr_session_end_local(&c->sessions, s);
+	wtr_session_forget(&c->sessions, s);
+}
+
 static void new_session(struct wtr_core *c, struct wtr_conn *conn, int32_t timeout_ms)
 {
 	struct wtr_origin origin = {.conn = conn->link.key, .worker = conn->worker};
@@ -161,6 +191,10 @@ static void new_session(struct wtr_core *c, struct wtr_conn *conn, int32_t timeo
 
 	if (!s) {
 		wtr_refuse_session(c, conn);
+		return;
+	}
+	if (wtr_core_has_locals(c)) {
+		new_local(c, conn, s);
 		return;
 	}
 	bind(c, conn, s, timeout_ms);
@@ -190,7 +224,7 @@ static int connect_request(struct wtr_core *c, uint16_t worker, const struct msg
 		wtr_readonly_connect(c, conn, up->session, m.timeout_ms, password);
 	} else if (up->session) {
 		resume_request(c, conn, up, &m, password);
-	} else if (!admits_session(c)) {
+	} else if (!wtr_core_has_locals(c) && !admits_session(c)) {
 		/* Not "expired", which it is not: the client tries again. */
 		wtr_answer_close(c, worker, up->conn, 0);
 		wtr_conn_forget(&c->conns, conn);
@@ -217,7 +251,7 @@ static int attach(struct wtr_core *c, uint16_t worker, const struct msg_up *up, 
 	}
 	if (s)
 		bind(c, conn, s, m.timeout_ms);
-	if (c->service == WTR_LEARNS)
+	if (c->service == WTR_LEARNS && !(s && s->local))
 		wtr_learner_ask(c, conn, up->session, m.timeout_ms, true);
 	wtr_answer_ids(c, conn, up, ZOK, -1);
 	return 0;
@@ -294,6 +328,39 @@ static enum zk_code unwelcome(struct wtr_core *c, const struct msg_up *up, const
 	return ZOK;
 }
 
+/*
+ * A request of a local session: closing it concerns nobody else, and what makes an ephemeral has
+ * it upgraded first, or refused (QuorumZooKeeperServer.checkUpgradeSession). A multi is refused by
+ * who prepares it, as the answer names its members. False: the request goes on.
+ */
+static bool local_request(struct wtr_core *c, struct wtr_session *s, uint16_t worker,
+			  const struct msg_up *up, const uint8_t *body)
+{
+	if (up->op == ZK_OP_CLOSE_SESSION) {
+		wtr_answer(c, DOWN_REFUSED, worker, up, ZOK);
+		wtr_end_local(c, s, false);
+		return true;
+	}
+	if (!wtr_prep_makes_ephemeral(up->op, body, up->len))
+		return false;
+	if (!c->conf->local_sessions_upgrading) {
+		if (up->op == ZK_OP_MULTI)
+			return false;
+		wtr_answer(c, DOWN_REFUSED, worker, up, ZEPHEMERALONLOCALSESSION);
+		return true;
+	}
+	wtr_session_upgrading(&c->sessions, s, true);
+	if (c->service == WTR_LEARNS) {
+		wtr_learner_create_session(c, s);
+		return false;
+	}
+	wtr_submit_create_session(c, s, (struct wtr_origin){.worker = MSG_NO_WORKER});
+	if (wtr_core_admits(c, up->op, body, up->len))
+		return false;
+	wtr_answer(c, DOWN_REFUSED, worker, up, ZTHROTTLEDOP);
+	return true;
+}
+
 static void write_request(struct wtr_core *c, uint16_t worker, const struct msg_up *up,
 			  const uint8_t *body)
 {
@@ -317,12 +384,16 @@ static void write_request(struct wtr_core *c, uint16_t worker, const struct msg_
 			wtr_answer_close(c, worker, up->conn, up->session);
 		return;
 	}
-	if (c->service == WTR_LEARNS) {
+	if (c->service == WTR_LEARNS)
 		code = wtr_prep_screen(&c->prep, up->op, body, up->len);
-		if (code)
-			wtr_answer(c, DOWN_REFUSED, worker, up, code);
-		else
-			wtr_learner_request(c, conn, up, body);
+	if (code) {
+		wtr_answer(c, DOWN_REFUSED, worker, up, code);
+		return;
+	}
+	if (wtr_session_is_local(s) && local_request(c, s, worker, up, body))
+		return;
+	if (c->service == WTR_LEARNS) {
+		wtr_learner_request(c, conn, up, body);
 		return;
 	}
 	if (up->op == ZK_OP_CLOSE_SESSION && !s->closing) {

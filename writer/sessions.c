@@ -33,6 +33,7 @@ void wtr_sessions_empty(struct wtr_sessions *t)
 
 	while ((l = wtr_table_any(&t->table)))
 		wtr_session_forget(t, WTR_OBJECT(l, struct wtr_session, link));
+	t->n_locals = t->local_free_count = 0;
 }
 
 void wtr_sessions_fini(struct wtr_sessions *t)
@@ -41,6 +42,7 @@ void wtr_sessions_fini(struct wtr_sessions *t)
 		return;
 	wtr_sessions_empty(t);
 	wtr_table_fini(&t->table);
+	free(t->local_free);
 }
 
 int64_t wtr_session_new_id(struct wtr_sessions *t)
@@ -108,6 +110,8 @@ static void wheel_insert(struct wtr_sessions *t, struct wtr_session *s)
 	struct wtr_session **head;
 
 	wheel_remove(s);
+	if (t->learns && !wtr_session_is_local(s))
+		return;
 	if (tick > furthest)
 		tick = furthest;
 	if (tick <= t->tick_done)
@@ -186,6 +190,104 @@ void wtr_session_forget(struct wtr_sessions *t, struct wtr_session *s)
 	free(s);
 }
 
+/* --- local sessions ---------------------------------------------------------------------- */
+
+static struct shm_local *local_of(const struct wtr_sessions *t, const struct wtr_session *s)
+{
+	CHECK(s->slot >= SHM_SESSIONS_MAX);
+	CHECK(s->slot < SHM_SLOTS);
+	return &t->locals->of[s->slot - SHM_SESSIONS_MAX];
+}
+
+/* Room in the list of free entries for all that there can be; so giving back never fails. */
+static bool reserve_free(struct wtr_sessions *t, uint32_t n)
+{
+	uint32_t cap = t->local_free_cap ? t->local_free_cap : 64, *wider;
+
+	if (n <= t->local_free_cap)
+		return true;
+	while (cap < n)
+		cap *= 2;
+	wider = realloc(t->local_free, cap * sizeof(*wider));
+	if (!wider)
+		return false;
+	t->local_free = wider;
+	t->local_free_cap = cap;
+	return true;
+}
+
+static void become_local(struct wtr_sessions *t, struct wtr_session *s, uint32_t entry)
+{
+	s->local = true;
+	s->slot = (int32_t)(SHM_SESSIONS_MAX + entry);
+	t->n_locals++;
+	wheel_insert(t, s);
+}
+
+bool wtr_session_make_local(struct wtr_sessions *t, struct wtr_session *s)
+{
+	uint32_t end = atomic_load_explicit(&t->locals->end, memory_order_relaxed), entry;
+
+	if (t->local_free_count) {
+		entry = t->local_free[--t->local_free_count];
+	} else {
+		if (end == SHM_LOCALS_MAX || !reserve_free(t, end + 1))
+			return false;
+		entry = end;
+		atomic_store(&t->locals->end, end + 1);
+	}
+	atomic_store(&t->locals->of[entry].timeout_ms, s->timeout_ms);
+	atomic_store(&t->locals->of[entry].id, (int64_t)s->link.key);
+	become_local(t, s, entry);
+	return true;
+}
+
+int wtr_sessions_take_locals(struct wtr_sessions *t)
+{
+	uint32_t end = t->locals ? atomic_load(&t->locals->end) : 0;
+
+	CHECK(end <= SHM_LOCALS_MAX);
+	if (!reserve_free(t, end))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < end; i++) {
+		struct shm_local *l = &t->locals->of[i];
+		int64_t id = atomic_load(&l->id);
+		struct wtr_session *s = NULL;
+
+		if (id && !wtr_session_find(t, id)) {
+			s = wtr_session_add(t, id, atomic_load(&l->timeout_ms));
+			if (!s)
+				return -ENOMEM;
+			become_local(t, s, i);
+		} else {
+			atomic_store(&l->id, 0);
+			t->local_free[t->local_free_count++] = i;
+		}
+	}
+	return 0;
+}
+
+void wtr_session_end_local(struct wtr_sessions *t, struct wtr_session *s)
+{
+	struct shm_local *l = local_of(t, s);
+
+	CHECK(s->local);
+	atomic_store(&l->id, 0);
+	t->local_free[t->local_free_count++] = (uint32_t)(l - t->locals->of);
+	t->n_locals--;
+	s->local = s->upgrading = false;
+	s->slot = WTR_NO_SLOT;
+	wheel_insert(t, s);
+}
+
+void wtr_session_upgrading(struct wtr_sessions *t, struct wtr_session *s, bool upgrading)
+{
+	s->upgrading = upgrading;
+	wheel_insert(t, s);
+}
+
+/* --- life signs, owners ------------------------------------------------------------------ */
+
 void wtr_session_touch(struct wtr_sessions *t, struct wtr_session *s)
 {
 	s->touch_ms = t->now_ms;
@@ -196,6 +298,9 @@ void wtr_session_set_timeout(struct wtr_sessions *t, struct wtr_session *s, int3
 	if (s->timeout_ms == timeout_ms || timeout_ms < 0)
 		return;
 	s->timeout_ms = timeout_ms;
+	if (s->local)
+		atomic_store_explicit(&local_of(t, s)->timeout_ms, timeout_ms,
+				      memory_order_relaxed);
 	/* A shorter timeout must be looked at earlier. */
 	if (!s->closing)
 		wheel_insert(t, s);

@@ -12,8 +12,13 @@
  * did not listen is never charged to a session. What a seat says can only help sessions of its own
  * worker.
  *
- * Runs in: writer, deciding thread; pure but for reading the seats: the clock is given. Memory is
- * taken per session.
+ * Local sessions (localSessionsEnabled, LocalSessionTracker) are of this member alone: no
+ * transaction tells of them, the tree and other members don't know them, and they expire here, be
+ * it a learner. They may do all but own ephemerals. What must outlive the writer stands on the
+ * board (board.h). One that is to own an ephemeral becomes global by a createSession of its id.
+ *
+ * Runs in: writer, deciding thread; pure but for reading the seats, and the board's entries of
+ * local sessions: the clock is given. Memory is taken per session.
  */
 #pragma once
 
@@ -40,8 +45,10 @@ struct wtr_session {
 	int32_t timeout_ms;
 	int32_t slot; /* index of heard[]; WTR_NO_SLOT until createSession is applied */
 	uint16_t worker;
-	int16_t peer; /* leader: whose learner's client it is; WTR_NO_PEER, WTR_PEER_LOST */
-	bool closing; /* its closeSession is prepared; forgotten once that is applied */
+	int16_t peer;   /* leader: whose learner's client it is; WTR_NO_PEER, WTR_PEER_LOST */
+	bool closing;   /* its closeSession is prepared; forgotten once that is applied */
+	bool local;     /* this member's alone, as its slot is */
+	bool upgrading; /* local, but its createSession is under way: a global one from then on */
 };
 
 struct wtr_sessions {
@@ -52,6 +59,10 @@ struct wtr_sessions {
 	uint64_t now_ms, grace_ms; /* grace: nobody is heard earlier than this */
 	uint64_t tick_done;        /* buckets up to this tick have been looked at */
 	struct wtr_session *wheel[WTR_WHEEL];
+	bool learns; /* only local sessions expire here; the leader has the others */
+	/* Local sessions: the board's entries (NULL: there are none), which of them are free. */
+	struct shm_locals *locals;
+	uint32_t n_locals, *local_free, local_free_count, local_free_cap;
 	/* By worker: its seat's heard[] (NULL: none), whether it runs, when it last came back. */
 	const _Atomic uint32_t *heard[CONF_WORKERS_MAX];
 	uint64_t worker_grace_ms[CONF_WORKERS_MAX];
@@ -62,7 +73,8 @@ int wtr_sessions_init(struct wtr_sessions *t, uint32_t tick_ms, uint8_t server_i
 		      int64_t wall_ms);
 void wtr_sessions_fini(struct wtr_sessions *t);
 
-/* Forget all of them; ids that were given out are not given out again. */
+/* Forget all of them, but leave the board's local ones there; ids that were given out are not given
+ * out again. */
 void wtr_sessions_empty(struct wtr_sessions *t);
 
 /* Move the clock. `ran` false: we did not run since the last call; everybody starts afresh. */
@@ -78,6 +90,22 @@ int64_t wtr_session_new_id(struct wtr_sessions *t);
 struct wtr_session *wtr_session_add(struct wtr_sessions *t, int64_t id, int32_t timeout_ms);
 struct wtr_session *wtr_session_find(const struct wtr_sessions *t, int64_t id);
 void wtr_session_forget(struct wtr_sessions *t, struct wtr_session *s);
+
+/*
+ * Local sessions. make_local: it is one from now on; false: no room. take_locals: those of the
+ * board, but for those that the tree has by now; -ENOMEM. end_local: it is none any more, for it is
+ * global or to be forgotten. upgrading: its createSession is on the way, or, false, is not.
+ */
+bool wtr_session_make_local(struct wtr_sessions *t, struct wtr_session *s);
+int wtr_sessions_take_locals(struct wtr_sessions *t);
+void wtr_session_end_local(struct wtr_sessions *t, struct wtr_session *s);
+void wtr_session_upgrading(struct wtr_sessions *t, struct wtr_session *s, bool upgrading);
+
+/* Of this member alone, and no leader is to hear of it? */
+static inline bool wtr_session_is_local(const struct wtr_session *s)
+{
+	return s->local && !s->upgrading;
+}
 
 /* A sign of life that did not come by the seat. */
 void wtr_session_touch(struct wtr_sessions *t, struct wtr_session *s);

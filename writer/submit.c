@@ -3,15 +3,23 @@
 #include "writer/flight.h"
 #include "writer/learn.h"
 
+/* Room for so many entries? */
+static bool has_place(const struct wtr_core *c, uint32_t n)
+{
+	return c->fill && c->fill->n + n <= WTR_BATCH_TXNS && zab_has_room(&c->zab, n);
+}
+
 bool wtr_core_ready(const struct wtr_core *c)
 {
+	/* A request may bring the createSession of its session along. */
+	uint32_t n = wtr_core_has_locals(c) ? 2 : 1;
+
 	if (c->service == WTR_LEARNS)
 		return wtr_learner_ready(c) && c->later_head - c->later_tail < WTR_LATER_MAX;
 	if (c->service == WTR_IDLE || c->service == WTR_READS)
 		return true;
-	return c->fill && c->fill->len < WTR_BATCH_BYTES && c->fill->n < WTR_BATCH_TXNS &&
-	       c->later_head - c->later_tail < WTR_LATER_MAX && zab_has_room(&c->zab, 1) &&
-	       wtr_core_has_memory(c);
+	return has_place(c, n) && c->fill->len < WTR_BATCH_BYTES &&
+	       c->later_head - c->later_tail < WTR_LATER_MAX && wtr_core_has_memory(c);
 }
 
 bool wtr_core_has_memory(const struct wtr_core *c)
@@ -29,7 +37,7 @@ struct wtr_prep *wtr_submit_begin(struct wtr_core *c, struct wtr_session *s,
 	struct wtr_batch *b = c->fill;
 	struct wtr_prep *p = &c->prep;
 
-	CHECK(wtr_core_ready(c));
+	CHECK(has_place(c, 1));
 	p->session = s;
 	p->ids = ids;
 	p->zxid = zab_next_zxid(&c->zab);

@@ -235,6 +235,8 @@ static void make_conf(struct w_node *n)
 				.segment_size = 64 << 10,
 				.fsync_warn_ms = 1000,
 				.digest_enabled = w.digests,
+				.local_sessions = w.locals,
+				.local_sessions_upgrading = true,
 				.extended_types = true,
 				.close_session_txn = true,
 				.container_check_ms = 60000,

@@ -61,6 +61,7 @@ enum { W_NODES_MAX = 5, W_CLIENTS_MAX = 16, W_PENDING_MAX = 8, W_CONNS_MAX = 64 
 	X(SYNCS, "syncs answered")                                                                 \
 	X(SESSIONS, "sessions made")                                                               \
 	X(RESUMED, "sessions resumed")                                                             \
+	X(UPGRADED, "local sessions that became global")                                           \
 	X(EXPIRED, "sessions closed by nobody")                                                    \
 	X(FORWARDED, "requests forwarded to a leader")                                             \
 	X(SNAPSHOTS, "snapshots written")                                                          \
@@ -235,7 +236,7 @@ void w_check_end(void);
 
 struct w_world {
 	uint64_t now_us, end_us, calm_us;
-	bool trace, real_election, separate_log, digests;
+	bool trace, real_election, separate_log, digests, locals;
 	uint32_t tick_ms, vote_ms;
 	unsigned wrong_hint_percent, client_gap_us, fault_gap_ms, sync_us;
 	int n_clients;

@@ -271,12 +271,28 @@ static void connected(struct w_worker *wk, struct w_conn *k, const struct msg_do
 	shown(c, d->zxid > wk->rx.zxid ? d->zxid : wk->rx.zxid);
 }
 
+/* Its client has closed its session. */
+static void closed(struct w_conn *k)
+{
+	struct client *c = client_of(k);
+
+	k->attached = false;
+	c->session = 0;
+	c->last_zxid = 0;
+	c->closing = false;
+	close_conn(k, "closed");
+}
+
 static void settle(struct w_worker *wk, struct w_conn *k)
 {
 	while (k->state == CONN_OPEN && k->n && k->pushed && k->queue[0].done) {
+		bool ends = k->queue[0].op == ZK_OP_CLOSE_SESSION;
+
 		client_of(k)->pending--;
 		shown(client_of(k), wk->rx.zxid);
 		pop(k);
+		if (ends)
+			closed(k);
 	}
 }
 
@@ -338,13 +354,8 @@ static void answer_txn(struct w_worker *wk, struct w_conn *k, const struct msg_d
 	shown(c, d->zxid);
 	c->pending--;
 	pop(k);
-	if (closes && !d->err) {
-		k->attached = false;
-		c->session = 0;
-		c->last_zxid = 0;
-		c->closing = false;
-		close_conn(k, "closed");
-	}
+	if (closes && !d->err)
+		closed(k);
 }
 
 static void refused(struct w_conn *k, const struct msg_down *d)
@@ -378,6 +389,12 @@ static void transaction(struct w_worker *wk, const struct msg_down *d, const uin
 	}
 	if (k && k->state == SETUP && k->n && k->pushed) {
 		connected(wk, k, d, reply);
+	} else if (k && k->attached && k->session == d->session) {
+		struct msg_session s;
+
+		memcpy(&s, reply, sizeof(s));
+		k->slot = s.slot;
+		w_count(N_UPGRADED);
 	} else if (d->worker != MSG_NO_WORKER) {
 		struct w_conn gone = {.name = d->conn, .session = d->session};
 		struct msg_up m = {.kind = UP_DETACH};

@@ -370,6 +370,7 @@ static void arrange(uint64_t seed, bool trace)
 	w.real_election = w_chance(50);
 	w.separate_log = w_chance(50);
 	w.digests = w_chance(90);
+	w.locals = seed % 3 == 0;
 	w.wrong_hint_percent = !w.real_election && w_chance(70) ? 12 : 0;
 	w.client_gap_us = (unsigned)w_between(5000, w_chance(50) ? 30000 : 150000);
 	w.fault_gap_ms = (unsigned)w_between(50, 2000);

@@ -325,8 +325,8 @@ TEST_F(sup_conf, an_ensembles_keys_are_honoured_or_told_with_a_reason, struct co
 	EXPECT_TRUE(f->c.local_sessions && !f->c.local_sessions_upgrading);
 	EXPECT_STR(f->t.ignored,
 		   "TLS is not served yet: portUnification; SASL is not served yet: "
-		   "quorum.auth.server.saslLoginContext; local sessions are not served yet: "
-		   "localSessionsEnabled; observer masters are not served yet: observerMasterPort; "
+		   "quorum.auth.server.saslLoginContext; observer masters are not served yet: "
+		   "observerMasterPort; "
 		   "observers always keep log and snapshots: syncEnabled; keep-alive is always on "
 		   "between servers: tcpKeepAlive; the quorum has no such setting here: "
 		   "commitLogCount; the Java server's inside, without meaning here: "

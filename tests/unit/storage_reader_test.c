@@ -157,6 +157,39 @@ TEST_F(storage_reader, from_every_zxid_on_gives_what_was_appended, struct reader
 	printf("reader: %u entries in %d files\n", f->n, f->m->files);
 }
 
+/* Who began a segment died before its first batch was there; the next epoch began another. */
+TEST_F(storage_reader, a_segment_with_nothing_in_it_is_passed, struct reader_fx, reader_up,
+       reader_down)
+{
+	int64_t last;
+	int at;
+
+	open_log(f, ZXID(1, 0), 16 << 10);
+	put(f, 5, 100, UINT32_MAX);
+	last = f->last;
+	EXPECT_I(sto_log_close(f->log), ==, 0);
+	for (int epoch = 2; epoch < 4; epoch++) {
+		char name[STO_NAME_MAX];
+
+		open_log(f, last, 16 << 10);
+		f->last = ZXID(epoch - 1, 7);
+		put(f, 1, 100, 0);
+		f->n--;
+		EXPECT_I(sto_log_close(f->log), ==, 0);
+		sto_name(name, STO_LOG_PREFIX, f->last);
+		at = memfs_find(f->m, name);
+		REQUIRE(EXPECT_I(at, >=, 0));
+		memfs_resize(&f->m->file[f->m->name[at].file], STO_PAGE_BYTES);
+	}
+	open_log(f, last, 16 << 10);
+	f->last = ZXID(3, 7);
+	put(f, 3, 100, 0);
+	EXPECT_I(read_all(f, ZXID(1, 0), f->last), ==, 0);
+	EXPECT_I(read_all(f, last, f->last), ==, 0);
+	EXPECT_I(read_all(f, ZXID(2, 0), f->last), ==, 0);
+	EXPECT_I(sto_log_close(f->log), ==, 0);
+}
+
 TEST_F(storage_reader, nothing_beyond_last_is_given_and_what_comes_later_is_found, struct reader_fx,
        reader_up, reader_down)
 {

@@ -160,6 +160,7 @@ TEST_F(writer_core, closing_takes_ephemerals_in_flight_along, struct wtr_fx, fx_
 	EXPECT_TRUE(!find(f, "/new", &v));
 	EXPECT_TRUE(find(f, "/others", &v) != NULL);
 	EXPECT_TRUE(!wtr_session_find(&f->core.sessions, s));
+	EXPECT_U(f->core.conns.of[0].count, ==, 1); /* the other's */
 	EXPECT_I(f->core.apply.digest_differs, ==, 0);
 	/* Behind it nothing of that session is taken. */
 	fx_clear(f);
@@ -186,6 +187,7 @@ TEST_F(writer_core, silence_expires_a_session_and_its_connection, struct wtr_fx,
 	EXPECT_U(close->conn, ==, 1);
 	EXPECT_I(close->session, ==, s);
 	EXPECT_TRUE(close > fx_find(f, DOWN_TXN, 0)); /* after the events of the closing */
+	EXPECT_U(f->core.conns.of[0].count, ==, 0);   /* its worker does not tell of the end */
 }
 
 TEST_F(writer_core, what_the_seat_heard_keeps_a_session, struct wtr_fx, fx_up, fx_down)
@@ -243,7 +245,9 @@ TEST_F(writer_core, a_resume_moves_the_session, struct wtr_fx, fx_up, fx_down)
 	close = fx_find(f, DOWN_CLOSE, 0);
 	REQUIRE(EXPECT_TRUE(close != NULL));
 	EXPECT_U(close->conn, ==, 1);
-	fx_sleep(f, 8200); /* the new timeout governs */
+	EXPECT_U(f->core.conns.of[0].count, ==, 0);
+	EXPECT_U(f->core.conns.of[1].count, ==, 1); /* those that were refused are gone */
+	fx_sleep(f, 8200);                          /* the new timeout governs */
 	EXPECT_TRUE(!wtr_session_find(&f->core.sessions, s));
 }
 
