@@ -3,7 +3,7 @@
 Loaded by kazoo_suite.py with -p. Tests that can't mean anything for a standalone server without
 Java are left out here, by name and with the reason, and nowhere else.
 
-KILL_WRITER=seconds kills the server's writer that often, which no client may notice.
+KILL_WRITER=seconds kills the server's writer when it has served so long, which no client may notice.
 """
 import gc
 import os
@@ -37,7 +37,7 @@ LEFT_OUT = {
 
 
 class Killer(threading.Thread):
-    """Kills the writer of a server again and again until it is told to stop."""
+    """Kills the writer of a server, so long after it has begun to serve, until it is told to stop."""
 
     kills = 0
 
@@ -50,6 +50,13 @@ class Killer(threading.Thread):
         while not self.halt.wait(self.seconds):
             for pid in self.server.titled("paddockd: writer"):
                 Killer.kills += signal_pid(pid, signal.SIGKILL)
+            while not self.serves() and not self.halt.wait(0.05):
+                pass
+
+    def serves(self):
+        log = self.server.log_tail()
+        return any(" writer pid=%d serving" % pid in log
+                   for pid in self.server.titled("paddockd: writer"))
 
     def stop(self):
         self.halt.set()

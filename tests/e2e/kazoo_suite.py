@@ -3,7 +3,8 @@
 
   kazoo_suite.py [--kill-writer SECONDS] [arguments of pytest]
 
-With --kill-writer the server's writer is killed that often, and everything must pass as ever.
+With --kill-writer the server's writer is killed when it has served so long, and everything must
+pass as ever.
 """
 import os
 import subprocess
