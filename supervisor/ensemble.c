@@ -48,6 +48,7 @@ static void collect(struct sup_reading *r, const struct sup_properties *all, str
 	m->from = malloc((all->n + 1) * sizeof(*m->from));
 	CHECK(m->text);
 	CHECK(m->from);
+	m->text[0] = '\0';
 	for (size_t i = 0; i < all->n; i++) {
 		const struct sup_property *p = &all->list[i];
 

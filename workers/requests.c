@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
@@ -309,11 +310,20 @@ static bool is_in_doubt(const struct wrk_conn *c)
 	return false;
 }
 
+/* Has its client ended the connection, behind whatever is still to be read? */
+static bool was_left(const struct wrk_conn *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) > 0;
+}
+
 void wrk_resend(struct worker *w, struct wrk_conn *c)
 {
 	if (c->state == WRK_GONE)
 		return;
-	if (w->doubtful && is_in_doubt(c)) {
+	/* A client that has gone on elsewhere must not find this done behind what it does there. */
+	if (c->head && (was_left(c) || (w->doubtful && is_in_doubt(c)))) {
 		c->attached = false; /* the writer has forgotten it */
 		wrk_queue_drop(w, c);
 		wrk_conn_close(w, c);

@@ -46,7 +46,7 @@ uint64_t wtr_core_deadline_ms(const struct wtr_core *c)
 	uint64_t sessions = wtr_sessions_deadline_ms(&c->sessions);
 	uint64_t reaper = wtr_reaper_deadline_ms(c);
 
-	if (c->service == WTR_LEARNS && c->sessions.n_locals)
+	if ((c->service == WTR_LEARNS || c->service == WTR_READS) && c->sessions.n_locals)
 		return sessions;
 	if (c->service != WTR_LEADS)
 		return UINT64_MAX;
@@ -304,7 +304,7 @@ static void begin_anew(struct wtr_core *c, enum wtr_service service)
 	for (uint16_t i = 0; i < c->conns.n_workers; i++)
 		wtr_conns_empty(&c->conns, i);
 	wtr_sessions_empty(&c->sessions);
-	c->sessions.learns = service == WTR_LEARNS;
+	c->sessions.learns = service != WTR_LEADS;
 	CHECK(!take_sessions(c));
 	CHECK(!wtr_sessions_take_locals(&c->sessions));
 	c->forward.len = c->asked.len = c->syncs.len = c->syncs_done = 0;

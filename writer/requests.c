@@ -234,10 +234,16 @@ static int connect_request(struct wtr_core *c, uint16_t worker, const struct msg
 	return 0;
 }
 
+/*
+ * A connection from before this term. If its client is elsewhere by now, who came first in this
+ * term has the session: else requests that are left here would be done behind newer ones. For the
+ * same reason a learner does not ask its leader for the session: the first request does.
+ */
 static int attach(struct wtr_core *c, uint16_t worker, const struct msg_up *up, const uint8_t *body)
 {
 	struct wtr_session *s = wtr_session_find(&c->sessions, up->session);
-	bool known = s ? !s->closing && !wtr_conn_of_session(c, s) : c->service == WTR_READS;
+	bool known = s ? !s->closing && !wtr_conn_of_session(c, s) && s->peer == WTR_NO_PEER
+		       : c->service == WTR_READS;
 	struct jute_buf password;
 	struct msg_connect m;
 	struct wtr_conn *conn;
@@ -251,8 +257,6 @@ static int attach(struct wtr_core *c, uint16_t worker, const struct msg_up *up, 
 	}
 	if (s)
 		bind(c, conn, s, m.timeout_ms);
-	if (c->service == WTR_LEARNS && !(s && s->local))
-		wtr_learner_ask(c, conn, up->session, m.timeout_ms, true);
 	wtr_answer_ids(c, conn, up, ZOK, -1);
 	return 0;
 }

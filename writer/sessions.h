@@ -59,7 +59,7 @@ struct wtr_sessions {
 	uint64_t now_ms, grace_ms; /* grace: nobody is heard earlier than this */
 	uint64_t tick_done;        /* buckets up to this tick have been looked at */
 	struct wtr_session *wheel[WTR_WHEEL];
-	bool learns; /* only local sessions expire here; the leader has the others */
+	bool learns; /* only local sessions expire here; a leader has the others */
 	/* Local sessions: the board's entries (NULL: there are none), which of them are free. */
 	struct shm_locals *locals;
 	uint32_t n_locals, *local_free, local_free_count, local_free_cap;

@@ -2,6 +2,7 @@
 
 #include "tests/unit/hex.h"
 #include "tests/unit/writer_fx.h"
+#include "writer/lead.h"
 
 static const struct shm_node *find(struct wtr_fx *f, const char *path, const struct shm_version **v)
 {
@@ -447,4 +448,25 @@ TEST_F(writer_core, random_requests_keep_digest_and_replay_the_same, struct wtr_
 	}
 	shm_tree_check(f->tree);
 	expect_same_replayed(f);
+}
+
+/* A leader's own connection of before its term, whose client is at a learner by now, or is not. */
+TEST_F(writer_core, who_came_first_in_a_term_has_the_session, struct wtr_fx, fx_up, fx_down)
+{
+	struct msg_connect m = {.timeout_ms = 10000, .password_len = -1};
+	int64_t gone = fx_connect(f, 1), here = fx_connect(f, 2);
+	const struct msg_down *head;
+
+	f->conf.members = "server.1=127.0.0.1:1:2\n";
+	wtr_core_serve(&f->core, WTR_LEADS, f->core.epoch + 1);
+	EXPECT_TRUE(wtr_leader_revalidate(&f->core, 3, (struct quorum_touch){gone, 10000}));
+	fx_clear(f);
+	fx_push(f, 0, UP_ATTACH, 1, gone, 0, &m, sizeof(m));
+	fx_push(f, 0, UP_ATTACH, 2, here, 0, &m, sizeof(m));
+	fx_run(f);
+	head = fx_find(f, DOWN_CLOSE, 0);
+	EXPECT_TRUE(head && head->conn == 1);
+	head = fx_find(f, DOWN_AUTH, 0);
+	EXPECT_TRUE(head && head->conn == 2);
+	EXPECT_TRUE(wtr_leader_revalidate(&f->core, 3, (struct quorum_touch){gone, 10000}));
 }

@@ -4,6 +4,7 @@
 static void reads_up(struct wtr_fx *f)
 {
 	fx_up(f);
+	f->conf.members = "server.1=127.0.0.1:1:2\n";
 	f->xid = 100;
 }
 
@@ -73,6 +74,7 @@ TEST_F(writer_readonly, a_session_that_the_tree_has_goes_on, struct wtr_fx, read
 	zk_session_password(s, password);
 	serve(f, WTR_READS);
 	EXPECT_I(fx_resume(f, 1, 2, s, password, 6000), ==, 6000);
+	EXPECT_I(fx_resume(f, 1, 4, s, password, 6000), ==, 6000);
 	EXPECT_TRUE(fx_find(f, DOWN_CLOSE, 0) != NULL); /* the connection that had it */
 	password[3] ^= 1;
 	EXPECT_I(fx_resume(f, 1, 3, s, password, 6000), ==, 0);

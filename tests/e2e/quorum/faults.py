@@ -3,7 +3,7 @@
 
   faults.py                             the short form
   faults.py --full                      every fault on every ensemble, more rounds
-  faults.py --specs aap,ppp+p --faults kill-leader,wipe --rounds 3 --seed 7 [-v]
+  faults.py --specs aap,ppp+p --faults kill-leader,wipe --rounds 3 --seed 7
 
 For each ensemble (see ensemble.py for the names): members start, clients write; then one fault after
 the other, each with clients of its own: it strikes, they must get on, it is repaired, all members
@@ -384,13 +384,14 @@ def run_case(e, net, name, seed, number, o):
         return True
     except Exception as problem:  # pylint: disable=broad-except
         print("FAILED %s %s, seed %d: %s: %s\n%s" % (
-            e.spec, name, seed, type(problem).__name__, problem,
-            traceback.format_exc() if o.v else ""), flush=True)
+            e.spec, name, seed, type(problem).__name__, problem, traceback.format_exc()), flush=True)
         kept = os.path.join(ROOT, "build", "e2e", "%s-%s-%d" % (e.spec, name, seed))
         os.makedirs(kept, exist_ok=True)
         print("   logs are kept in %s" % kept)
         for m in e.members:
             shutil.copy(m.log, os.path.join(kept, "%r.log" % m))
+            with open(os.path.join(kept, "%r.state" % m), "w") as f:
+                f.write("\n".join(m.ask(word) for word in ("mntr", "cons", "dump")))
             print("   %r %s" % (m, m.mode() or "does not serve"))
             print("      " + "\n      ".join(m.log_tail(1500).splitlines()[-8:]), flush=True)
         return False
@@ -422,7 +423,6 @@ def main():
     p.add_argument("--rounds", type=int, default=1)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--full", action="store_true")
-    p.add_argument("-v", action="store_true", help="tracebacks")
     o = p.parse_args()
     unknown = set(filter(None, o.faults.split(","))) - set(FAULTS)
     if unknown:

@@ -56,6 +56,11 @@ def counts(m):
     return int(f["zk_local_sessions"]), int(f["zk_global_sessions"])
 
 
+def counted(m, wanted):
+    """The figures are shown a moment after the answers."""
+    wait_until("%r counts %s" % (m, wanted), lambda: counts(m) == wanted, 5)
+
+
 def with_ephemeral(path):
     return w.multi([(w.CREATE, w.create(path + "-m")),
                     (w.CREATE, w.create(path, flags=EPHEMERAL))])
@@ -94,7 +99,7 @@ class Case:
         c = m.session(LONG)
         c.ok(w.GET_DATA, w.read("/t"))
         self.still("opened", zxid)
-        expect("counted", counts(m), (1, 0))
+        counted(m, (1, 0))
         expect("elsewhere", [counts(o) for o in self.e.members if o is not m],
                [(0, 0)] * (len(self.e.members) - 1))
         self.listed(m, c.sid)
@@ -109,7 +114,7 @@ class Case:
         expect("close", (r.err, r.zxid, c.closed()), (0, zxid + 3, True))
         expect("gone", resume(m, c.sid, c.passwd), None)
         self.still("closed", zxid + 3)
-        expect("counted", counts(m), (0, 0))
+        counted(m, (0, 0))
 
     def moves_nowhere(self, m, c):
         for o in self.e.members:
@@ -166,7 +171,7 @@ class Case:
         expect("container", c.call(w.CREATE_CONTAINER, w.create(path, flags=EPHEMERAL)).err,
                w.SESSION_EXPIRED)
         c.ok(w.CREATE, w.create(path))
-        expect("still local", counts(m), (1, 0))
+        counted(m, (1, 0))
         c.close()
 
     def upgrades(self, m):
@@ -178,7 +183,8 @@ class Case:
             stat = c.ok(w.EXISTS, w.read(path))
             expect("owner", (stat.ephemeralOwner, stat.czxid), (c.sid, zxid + 2))
             self.still("upgraded", zxid + 2)
-            expect("counts", [counts(o) for o in self.e.members], [(0, 1)] * len(self.e.members))
+            for o in self.e.members:
+                counted(o, (0, 1))
             expect("getEphemerals", c.ok(w.GET_EPHEMERALS, w.buf("")), [path.encode()])
             self.moves(m, c, path)
 
@@ -269,16 +275,16 @@ class Case:
         c, away = m.session(LONG), m.session(LONG)
         c.ok(w.CREATE, w.create(path))
         away.drop()
-        wait_until("both", lambda: counts(m) == (2, 0), 5)
+        counted(m, (2, 0))
         c = disturb(m, c) or c
         c.ok(w.SET_DATA, w.set_data(path, b"1"))
         c.ok(w.GET_DATA, w.read(path))
         back = resume(m, away.sid, away.passwd)
         if not back:
             raise AssertionError("%s: the one without a connection is gone" % what)
-        expect(what, counts(m), (2, 0))
+        counted(m, (2, 0))
         c.ok(w.CREATE, w.create(path + "-e", flags=EPHEMERAL))
-        expect(what, counts(m), (1, 1))
+        counted(m, (1, 1))
         expect("getEphemerals", c.ok(w.GET_EPHEMERALS, w.buf("")), [(path + "-e").encode()])
         c.close()
         back.close()
