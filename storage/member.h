@@ -55,6 +55,17 @@ int sto_member_store(const struct sto_fs *fs, const char *snap_dir, const struct
 int sto_member_settle(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
 		      struct sto_member *m);
 
+/*
+ * A part of the history was lost, or can't be read: it is given up (V11). *m is as settling left
+ * it; then it says must_sync, and is stored; nothing is pending; and snapshots, segments and what
+ * was staged are in directories `damaged` below both version-2 directories, for a human. The record
+ * comes first: a crash at any point leaves a member without a vote, whose next start calls this
+ * again. Only the last such history is kept. -EBADMSG: the record is damaged, hence it is not known
+ * what was promised, and must_sync is no remedy for that (aside.c); nothing was changed.
+ */
+int sto_history_set_aside(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
+			  struct sto_member *m);
+
 /* Write Apache ZooKeeper's acceptedEpoch and currentEpoch, in place of what is there. */
 int sto_member_export(const struct sto_fs *fs, const char *snap_dir, const struct sto_member *m);
 

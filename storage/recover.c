@@ -47,11 +47,26 @@ static int rot(struct recovery *r, unsigned lost, const char *what, uint64_t at)
 
 	sto_name(name, STO_LOG_PREFIX, r->segments.zxid[r->i]);
 	r->lost = lost;
+	r->out->lost = true;
 	sto_why(r->rot,
 		"%s, byte %" PRIu64 ": %s; good up to zxid 0x%" PRIx64
 		". Restore the file, or give up what follows (accept_loss)",
 		name, at, what, (uint64_t)r->applied);
 	return -EBADMSG;
+}
+
+/* An error of reading, which is no rot to cut off: the next attempt may read more. */
+static int unread(struct recovery *r, int err, const char *why)
+{
+	char text[STO_WHY_MAX], name[STO_NAME_MAX];
+
+	if (err != -EIO)
+		return err;
+	sto_name(name, STO_LOG_PREFIX, r->segments.zxid[r->i]);
+	sto_why(text, "%s: %s", name, why);
+	tell(r, text);
+	r->out->lost = true;
+	return err;
 }
 
 static int missing(struct recovery *r, const struct sto_seg_head *head)
@@ -121,7 +136,7 @@ static int log_end(struct recovery *r, struct sto_seg_reader *s)
 	int traces = sto_seg_traces(s, &dirty);
 
 	if (traces < 0)
-		return traces;
+		return unread(r, traces, "its end can't be read");
 	if (traces)
 		return rot(r, r->i + 1, "a damaged block before a good one", s->bad_at);
 	if (dirty) {
@@ -153,7 +168,7 @@ static int replay_batches(struct recovery *r, struct sto_seg_reader *s)
 	if (got == -EBADMSG)
 		return rot(r, r->i + 1, "impossible entries in a block", s->at);
 	/* In mid-log it is the next segment that knows whether this one ends here. */
-	return got || r->i + 1 < r->segments.n ? got : log_end(r, s);
+	return got || r->i + 1 < r->segments.n ? unread(r, got, "it can't be read") : log_end(r, s);
 }
 
 static int replay_segment(struct recovery *r)
@@ -162,7 +177,8 @@ static int replay_segment(struct recovery *r)
 	int err = sto_seg_open(&s, r->fs, r->log_dir, r->segments.zxid[r->i], O_RDWR);
 
 	if (err)
-		return err == -EBADMSG ? rot(r, r->i, "damaged head", 0) : err;
+		return err == -EBADMSG ? rot(r, r->i, "damaged head", 0)
+				       : unread(r, err, "its head can't be read");
 	err = r->i + 1 < r->segments.n ? r->fs->datasync(r->fs->self, s.fd) : 0;
 	if (!err)
 		err = check_link(r, &s.head);
@@ -253,6 +269,7 @@ static int load(struct recovery *r)
 	}
 	if (r->snaps.n && r->snaps.zxid[0] <= r->limit && !r->segments.n) {
 		tell(r, "no other snapshot, no log: restore one");
+		r->out->lost = true;
 		return -EBADMSG;
 	}
 	return begin_empty(r);

@@ -7,7 +7,8 @@
  * a bad block before a good one, a segment that is missing, overlaps, carries a foreign id or does
  * not continue its predecessor. Rot is -EBADMSG and nothing may be served. With accept_loss, an
  * operator's explicit word, what lies before the rot is recovered; the rest is cut off, and whole
- * segments behind it are kept as <name>.lost.
+ * segments behind it are kept as <name>.lost. A member of an ensemble gives up its history instead,
+ * and has it from its leader (sto_history_set_aside()).
  *
  * A member's history that was to be cut or replaced, and is not yet (member.h), is -EBADMSG too:
  * who starts settles first. What is staged is not looked at.
@@ -27,6 +28,9 @@ struct sto_recovered {
 	int64_t snapshot_zxid; /* -1: none */
 	int64_t last_zxid;     /* 0: there was nothing */
 	uint64_t txns, log_bytes, cut_bytes;
+	/* It failed as a part of what was durable is gone, rotten, or not given back by the device:
+	 * no other attempt, and no other program, would find it. */
+	bool lost;
 	char message[256]; /* what was cut, skipped or found rotten; "" if nothing */
 };
 

@@ -7,12 +7,17 @@
 
 #include "base/bug.h"
 
+static int below_open(const struct sto_fs *fs, int dir, const char *name, int *below)
+{
+	int fd = fs->open(fs->self, dir, name, O_RDONLY | O_DIRECTORY, 0);
+
+	*below = fd < 0 ? -1 : fd;
+	return fd < 0 && fd != -ENOENT ? fd : 0;
+}
+
 static int stage_open(const struct sto_fs *fs, int dir, int *stage)
 {
-	int fd = fs->open(fs->self, dir, STO_STAGE, O_RDONLY | O_DIRECTORY, 0);
-
-	*stage = fd < 0 ? -1 : fd;
-	return fd < 0 && fd != -ENOENT ? fd : 0;
+	return below_open(fs, dir, STO_STAGE, stage);
 }
 
 int sto_dirs_open(struct sto_dirs *d, const struct sto_fs *fs, const char *snap_dir,
@@ -68,30 +73,30 @@ static int sweep_one(void *arg, const char *name)
 }
 
 /* What was deleted must not come back behind a record that moves what is there. */
-static int sweep(const struct sto_fs *fs, int stage)
+int sto_sweep(const struct sto_fs *fs, int dir)
 {
-	struct sweep s = {fs, stage};
-	int err = stage < 0 ? 0 : fs->list(fs->self, stage, sweep_one, &s);
+	struct sweep s = {fs, dir};
+	int err = dir < 0 ? 0 : fs->list(fs->self, dir, sweep_one, &s);
 
-	return err ? err : sync_dir(fs, stage);
+	return err ? err : sync_dir(fs, dir);
 }
 
 int sto_stage_clean(struct sto_dirs *d)
 {
-	int err = sweep(d->fs, d->snap_stage);
+	int err = sto_sweep(d->fs, d->snap_stage);
 
-	return err ? err : sweep(d->fs, d->log_stage);
+	return err ? err : sto_sweep(d->fs, d->log_stage);
 }
 
-static int stage_make(const struct sto_fs *fs, int dir, int *stage)
+int sto_below_make(const struct sto_fs *fs, int dir, const char *name, int *below)
 {
-	int err = fs->mkdir(fs->self, dir, STO_STAGE, 0700);
+	int err = fs->mkdir(fs->self, dir, name, 0700);
 
 	if (err && err != -EEXIST)
 		return err;
 	err = fs->sync(fs->self, dir);
-	if (!err && *stage < 0)
-		err = stage_open(fs, dir, stage);
+	if (!err && *below < 0)
+		err = below_open(fs, dir, name, below);
 	return err;
 }
 
@@ -115,9 +120,9 @@ int sto_stage_make(struct sto_dirs *d)
 	int err = stage_claim(d);
 
 	if (!err)
-		err = stage_make(d->fs, d->snap, &d->snap_stage);
+		err = sto_below_make(d->fs, d->snap, STO_STAGE, &d->snap_stage);
 	if (!err)
-		err = stage_make(d->fs, d->log, &d->log_stage);
+		err = sto_below_make(d->fs, d->log, STO_STAGE, &d->log_stage);
 	return err ? err : sto_stage_clean(d);
 }
 

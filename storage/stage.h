@@ -13,6 +13,7 @@
 #include "storage/member.h"
 
 #define STO_STAGE  "staged"
+#define STO_ASIDE  "damaged"
 #define STO_MEMBER "paddock.member"
 
 enum { STO_MEMBER_BYTES = 64 };
@@ -48,6 +49,12 @@ void sto_dirs_close(struct sto_dirs *d);
  */
 int sto_stage_make(struct sto_dirs *d);
 int sto_stage_clean(struct sto_dirs *d);
+
+/* Open the directory `name` below `dir`, made if it is not there; its name is durable. */
+int sto_below_make(const struct sto_fs *fs, int dir, const char *name, int *below);
+
+/* Delete what is ours in this directory. 0 or -errno. */
+int sto_sweep(const struct sto_fs *fs, int dir);
 
 /* The file `name` of the stage in `dir` is in `dir` then. */
 int sto_stage_move(const struct sto_fs *fs, int dir, const char *name);

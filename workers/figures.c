@@ -117,7 +117,8 @@ void wrk_put_not_serving(struct worker *w, struct wrk_text *t)
 		     (ll)GET(e->epoch), (unsigned long long)GET(e->logged_zxid),
 		     (unsigned long long)GET(e->committed_zxid));
 	wrk_text_put(t, "Reason: %.*s%s", (int)sizeof(e->why), e->why,
-		     GET(e->must_sync) ? "; a part of the log was lost, no vote before a sync"
+		     GET(e->must_sync) ? "; its history was damaged, no vote before "
+				         "a leader has sent its state"
 				       : "");
 }
 
@@ -331,6 +332,7 @@ static void put_quorum(const struct worker *w, struct wrk_text *t)
 	put_key(t, "looking_count", GET(e->elections));
 	put_key(t, "digest_mismatches_count", GET(e->digest_mismatches));
 	put_key(t, "paddock_tree_doubted", GET(e->doubt));
+	put_key(t, "paddock_must_sync", GET(e->must_sync));
 	if (role(w) == SHM_LEADING) {
 		put_key(t, "learners", n);
 		put_key(t, "synced_followers", synced);

@@ -26,6 +26,7 @@ enum {
 	SERVE_STEP_MS = 50,    /* serve_until_ms is not stored more often */
 	READ_ONLY_MS = 2000,   /* without a leader, at least, before reads alone are served */
 	DOUBT_REST_MS = 3600 * 1000,
+	REMIND_MS = 10000,
 };
 
 static struct zab *zab_of(const struct wtr_ensemble *e)
@@ -144,7 +145,8 @@ static void install(struct wtr_ensemble *e)
 	disconnect_all(e);
 	must("install",
 	     sto_stage_install(e->fs, e->snap_dir, e->log_dir, &m, zab_of(e)->history.base));
-	LOG_I("the leader's snapshot zxid=0x%" PRIx64 " is ours now", zab_of(e)->history.base);
+	LOG_I("the leader's snapshot zxid=0x%" PRIx64 " is ours now%s", zab_of(e)->history.base,
+	      e->start.must_sync ? "; this member votes again" : "");
 	e->installed = true;
 }
 
@@ -751,6 +753,20 @@ static bool take_events(struct wtr_ensemble *e)
 
 /* --- elections, time --------------------------------------------------------------------- */
 
+/* The elector says whom it reaches; a member without a vote does not help those. */
+static void remind(struct wtr_ensemble *e)
+{
+	uint64_t now = e->core->now_ms;
+
+	if (!zab_of(e)->must_sync || now < e->remind_ms)
+		return;
+	if (e->remind_ms)
+		LOG_W("no leader yet, and this member has no vote: its history was damaged "
+		      "(version-2/damaged). A quorum of the others has to be up, with their own "
+		      "histories; if they can't be, see \"Damage\" in operations.md");
+	e->remind_ms = now + REMIND_MS;
+}
+
 static void elections(struct wtr_ensemble *e)
 {
 	struct zab *z = zab_of(e);
@@ -768,6 +784,7 @@ static void elections(struct wtr_ensemble *e)
 		vote = zab_vote(z);
 		peer_elector_look(e->elector, e->core->now_ms, vote.zxid, vote.epoch);
 	}
+	remind(e);
 	if (e->look_due || !peer_elector_decided(e->elector, &elected.sid))
 		return;
 	atomic_fetch_add_explicit(&e->heritage->board->ensemble.elections, 1, memory_order_relaxed);

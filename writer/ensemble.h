@@ -28,6 +28,10 @@
  * ends, and its successor builds a new generation from it. Clients are disconnected before, for the
  * events between are not known (V3).
  *
+ * A history that can't be read (V11). At its first recovery the member gives it up (life.h), and is
+ * then like one with an empty disk, but without a vote: it tells the elector so, counts in no
+ * ACKEPOCH, and takes nothing but SNAP. With its installation that is over.
+ *
  * A tree that is not the leader's (V10): a digest says so, or a transaction that does not fit.
  * Clients are disconnected before they are told of it, and the process ends. Its successor builds
  * the tree anew from the disk, which helps if memory was at fault, and asks the next leader once
@@ -82,7 +86,7 @@ struct wtr_ensemble {
 	bool installed; /* the process has to end */
 	bool delivered; /* the last step's packet is ours to deal with */
 	int64_t enters_zxid;
-	uint64_t zab_deadline_ms, served_ms, role_since_ms;
+	uint64_t zab_deadline_ms, served_ms, role_since_ms, remind_ms;
 	int32_t digest_differs; /* of the core's counters, what was said */
 	int64_t digest_agrees;
 	struct jute_buf incoming; /* entry of the packet that is stepped */

@@ -46,21 +46,71 @@ static int64_t committed_before(const struct conf *conf, const struct sto_fs *fs
 }
 
 /*
+ * A part of the history can't be read or is gone: this member gives up all of it,
+ * and its vote, until a leader has sent its state (V11). So it is when it gave it up before: files
+ * may stand there still, if it died over that.
+ *
+ * Not once something was published. The tree without a history would be behind it, and the one
+ * that readers have is theirs until the server ends: the supervisor gives up, and what starts the
+ * server again comes here.
+ */
+static int give_up_history(const struct shm_heritage *h, const struct sto_fs *fs,
+			   struct sto_member *member, const char *what)
+{
+	const struct conf *conf = h->conf;
+	char snap_dir[WTR_DIR_MAX], log_dir[WTR_DIR_MAX];
+	bool before = member->must_sync;
+	int err = sto_dir_make(conf->data_dir, snap_dir, sizeof(snap_dir));
+
+	if (!err)
+		err = sto_dir_make(conf->data_log_dir, log_dir, sizeof(log_dir));
+	if (!err)
+		err = sto_history_set_aside(fs, snap_dir, log_dir, member);
+	if (err) {
+		log_always(LOG_ERROR, "dataDir=%s: the history can't be set aside: %s",
+			   conf->data_dir, strerror(-err));
+		return EXIT_DATA;
+	}
+	if (before)
+		log_always(LOG_WARNING,
+			   "dataDir=%s: the history was given up before (version-2/damaged); no "
+			   "vote and no service until a leader has sent its state",
+			   conf->data_dir);
+	else
+		log_always(LOG_ERROR,
+			   "dataDir=%s: %s: the history is given up, and is kept in "
+			   "version-2/damaged; no vote and no service until a leader has sent its "
+			   "state (promised epoch=%lld)",
+			   conf->data_dir, what, (long long)member->accepted_epoch);
+	return 0;
+}
+
+static bool may_give_up(const struct shm_heritage *h)
+{
+	return h->conf->members && !atomic_load(&h->board->gen);
+}
+
+/*
  * Readers may have seen everything up to settled_zxid, and what is behind it perhaps: the tree is
  * built to exactly there (V2), the rest is told through the ring. Of what the log of a member of an
  * ensemble holds behind its snapshot, and behind what was known before, nobody knows whether it is
  * committed.
  */
 static int recover(struct wtr_recovery *r, const struct shm_heritage *h, const struct sto_fs *fs,
-		   const struct sto_member *member)
+		   struct sto_member *member)
 {
 	bool first = !atomic_load(&h->board->gen);
 	int64_t settled = atomic_load(&h->board->settled_zxid);
 	bool tail = h->conf->members && !WRONG(TAIL_APPLIED);
 	int64_t limit = !first ? settled : tail ? committed_before(h->conf, fs) : INT64_MAX;
-	int err = wtr_recover(r, h->conf, fs, h->region_gen, h->board->commit_size, limit,
-			      member->fuzzy_zxid);
+	int err = wtr_recover(r, h->conf, fs, h->region_gen, h->board->commit_size, limit, member);
 
+	if (err && r->found.lost && may_give_up(h)) {
+		if (give_up_history(h, fs, member, "a part of log or snapshot is lost"))
+			return EXIT_DATA;
+		err = wtr_recover(r, h->conf, fs, h->region_gen, h->board->commit_size, limit,
+				  member);
+	}
 	if (err)
 		return err == -ENOMEM ? EXIT_UNEXPECTED : EXIT_DATA;
 	if (first || fits_readers(r, h->board, settled))
@@ -179,9 +229,19 @@ static void publish(struct wtr_life *w, uint64_t from_ms)
 	      (unsigned long long)(r->replayed_ms - r->loaded_ms));
 }
 
-/* What was decided about the files and not carried out yet, before anybody reads them. */
-static int settle(const struct conf *conf, const struct sto_fs *fs, struct sto_member *member)
+/* What was decided can't be carried out. If the record itself, or ZooKeeper's epochs, can't be read
+ * then promises were lost, which no leader's state makes up for: an operator's matter. */
+static bool has_record(const struct sto_fs *fs, const char *snap_dir)
 {
+	struct sto_member m;
+
+	return sto_member_load(fs, snap_dir, &m) == 0;
+}
+
+/* What was decided about the files and not carried out yet, before anybody reads them. */
+static int settle(const struct shm_heritage *h, const struct sto_fs *fs, struct sto_member *member)
+{
+	const struct conf *conf = h->conf;
 	char snap_dir[WTR_DIR_MAX], log_dir[WTR_DIR_MAX];
 	int err = sto_dir_make(conf->data_dir, snap_dir, sizeof(snap_dir));
 
@@ -189,10 +249,13 @@ static int settle(const struct conf *conf, const struct sto_fs *fs, struct sto_m
 		err = sto_dir_make(conf->data_log_dir, log_dir, sizeof(log_dir));
 	if (!err)
 		err = sto_member_settle(fs, snap_dir, log_dir, member);
-	if (err)
-		log_always(LOG_ERROR, "record of the member in %s: %s; nothing is served",
-			   conf->data_dir, strerror(-err));
-	return err ? EXIT_DATA : 0;
+	if (!err)
+		return member->must_sync ? give_up_history(h, fs, member, "") : 0;
+	log_always(LOG_ERROR, "record of the member in %s: %s; nothing is served", conf->data_dir,
+		   strerror(-err));
+	if (err != -EBADMSG || !may_give_up(h) || !has_record(fs, snap_dir))
+		return EXIT_DATA;
+	return give_up_history(h, fs, member, "what was decided about it can't be carried out");
 }
 
 /* A member of an ensemble, beside what a standalone server is. */
@@ -225,7 +288,7 @@ int wtr_life_begin(struct wtr_life *w, const struct shm_heritage *h, const struc
 	struct sto_member member = {0};
 	uint64_t from_ms = clock_mono_ms();
 	struct sto_log *log;
-	int status = h->conf->members ? settle(h->conf, fs, &member) : 0;
+	int status = h->conf->members ? settle(h, fs, &member) : 0;
 
 	if (!status)
 		status = recover(&w->recovery, h, fs, &member);

@@ -3,7 +3,10 @@
  *
  * begin settles what was decided about the files, recovers, and publishes the generation; then the
  * caller turns the loop (loop.h): writer_main() until it is told to stop, the simulator turn by
- * turn. A writer that dies meanwhile is not ended: its successor begins.
+ * turn. A member of an ensemble whose history can't be read gives it up there, unless something was
+ * published before: storage/member.h, ensemble.h.
+ *
+ * A writer that dies meanwhile is not ended: its successor begins.
  *
  * Runs in: writer, deciding thread.
  */

@@ -165,10 +165,12 @@ static int import(struct wtr_recovery *r, const struct sto_sink *sink)
 static int read_all(struct wtr_recovery *r)
 {
 	const struct sto_sink sink = {r, begin, session, node, loaded, txn};
-	int wanted = sto_import_wanted(r->fs, r->snap_dir, r->log_dir);
+	int wanted, err;
 
-	int err = wanted < 0 ? wanted : 0;
-
+	if (r->must_sync)
+		return sto_recover(r->fs, r->snap_dir, r->log_dir, false, &sink, &r->found);
+	wanted = sto_import_wanted(r->fs, r->snap_dir, r->log_dir);
+	err = wanted < 0 ? wanted : 0;
 	/* A successor in mid-service has nothing to ask an operator. */
 	if (!err && r->limit == INT64_MAX)
 		err = sto_import_check(&sto_fs_posix, r->snap_dir, r->log_dir, &r->found);
@@ -180,7 +182,7 @@ static int read_all(struct wtr_recovery *r)
 }
 
 int wtr_recover(struct wtr_recovery *r, const struct conf *conf, const struct sto_fs *fs,
-		uint32_t gen, uint64_t commit_size, int64_t limit, int64_t fuzzy_zxid)
+		uint32_t gen, uint64_t commit_size, int64_t limit, const struct sto_member *member)
 {
 	int err;
 
@@ -190,7 +192,8 @@ int wtr_recover(struct wtr_recovery *r, const struct conf *conf, const struct st
 	r->fs = fs;
 	r->gen = gen;
 	r->limit = limit;
-	r->fuzzy_zxid = fuzzy_zxid;
+	r->fuzzy_zxid = member->fuzzy_zxid;
+	r->must_sync = member->must_sync;
 	r->commit_size = commit_size;
 	r->apply.digests = conf->digest_enabled;
 	err = sto_dir_make(conf->data_dir, r->snap_dir, sizeof(r->snap_dir));
@@ -204,6 +207,7 @@ int wtr_recover(struct wtr_recovery *r, const struct conf *conf, const struct st
 	if (err) {
 		log_always(LOG_ERROR, "recovery dataDir=%s: %s; nothing is served", conf->data_dir,
 			   strerror(-err));
+		wtr_recovery_fini(r);
 		return err;
 	}
 	if (r->apply.digest_differs)

@@ -5,7 +5,8 @@
  * a predecessor has surely published (board->settled_zxid). Later entries were logged, hence are
  * committed, but perhaps nobody was told of them: they are kept as they are, for the loop to apply
  * and tell through the commit ring (V1, V2). A directory of Apache ZooKeeper is imported and
- * written down as a snapshot of ours before anything is served.
+ * written down as a snapshot of ours before anything is served. A member that gave up its history
+ * (storage/member.h) begins with none, also beside files of ZooKeeper.
  *
  * Runs in: writer, before it serves.
  */
@@ -18,6 +19,7 @@
 
 #include "base/conf.h"
 #include "shm/tree.h"
+#include "storage/member.h"
 #include "storage/recover.h"
 #include "writer/apply.h"
 #include "writer/buf.h"
@@ -30,6 +32,7 @@ struct wtr_recovery {
 	uint32_t gen; /* region to build in */
 	int64_t limit;
 	int64_t fuzzy_zxid; /* storage/member.h */
+	bool must_sync;     /* there is no history, and ZooKeeper's files are none */
 	char snap_dir[WTR_DIR_MAX], log_dir[WTR_DIR_MAX];
 	struct shm_tree *tree;
 	struct wtr_buf tail; /* entries after `limit`: u32 length, bytes */
@@ -49,10 +52,12 @@ struct wtr_recovery {
 	_Atomic bool ahead_stop;
 };
 
-/* limit: INT64_MAX when nothing was ever published. fuzzy_zxid: 0, or the member's. 0 or -errno,
- * after a line in the log. */
+/* limit: INT64_MAX when nothing was ever published. member: of a standalone server zeros. 0 or
+ * -errno, after a line in the log; then r->found.lost says whether anything else could come of it,
+ * and r may be used again. */
 int wtr_recover(struct wtr_recovery *r, const struct conf *conf, const struct sto_fs *fs,
-		uint32_t gen, uint64_t commit_size, int64_t limit, int64_t fuzzy_zxid);
+		uint32_t gen, uint64_t commit_size, int64_t limit,
+		const struct sto_member *member);
 
 /*
  * Offline (offline.h): from r->snap_dir and r->log_dir, all else zero, into a private tree, which
