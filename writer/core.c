@@ -77,20 +77,6 @@ int wtr_core_step(struct wtr_core *c, struct zab_event *event)
 	return err;
 }
 
-/*
- * The tree has it now. If that was not asked for here since we came into service, the leader does
- * not hold it to be ours.
- */
-static void upgraded(struct wtr_core *c, struct wtr_session *s)
-{
-	const struct wtr_conn *conn = wtr_conn_of_session(c, s);
-	bool asked = s->upgrading;
-
-	wtr_session_end_local(&c->sessions, s);
-	if (c->service == WTR_LEARNS && !asked && conn)
-		wtr_learner_ask(c, conn, (int64_t)s->link.key, s->timeout_ms, true);
-}
-
 /* Sessions begin and end here when the tree has them. */
 static void after_session_txn(struct wtr_core *c, struct wtr_session *s,
 			      const struct wtr_origin *origin)
@@ -107,7 +93,7 @@ static void after_session_txn(struct wtr_core *c, struct wtr_session *s,
 		CHECK(s != NULL);
 		CHECK(in_tree != NULL);
 		if (s->local)
-			upgraded(c, s);
+			wtr_session_end_local(&c->sessions, s);
 		s->slot = (int32_t)shm_session_slot(in_tree);
 		wtr_answer_put_session(&c->apply.reply, s,
 				       wtr_conn_find(&c->conns, origin->worker, origin->conn));

@@ -95,8 +95,7 @@ struct wtr_asked {
 	uint64_t conn;
 	int32_t timeout_ms;
 	uint16_t worker;
-	bool attached; /* it is bound already; else a client waits for the answer */
-	bool valid;    /* it is, but is not known here yet */
+	bool valid; /* it is, but is not known here yet */
 };
 
 struct wtr_entry_at {

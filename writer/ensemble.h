@@ -6,7 +6,7 @@
  * decide. Standalone servers have none of this.
  *
  * Service. The loop enters it when all that was committed before is applied and told
- * (wtr_ensemble_enters); then workers send again what is unanswered. While a leader is looked for
+ * (service.h); then workers send again what is unanswered. While a leader is looked for
  * workers go on serving what is published, until serve_until_ms: syncLimit ticks after the last
  * packet of the leader, the staleness that ZooKeeper itself allows. Requests that were forwarded
  * to a leader whose epoch goes on, by a connection that is gone, may have been proposed or not:
@@ -99,6 +99,16 @@ struct wtr_ensemble {
 	struct peer_link_event event;
 };
 
+static inline struct zab *wtr_zab_of(const struct wtr_ensemble *e)
+{
+	return &e->core->zab;
+}
+
+static inline uint64_t wtr_ticks_ms(const struct wtr_ensemble *e, uint32_t n)
+{
+	return (uint64_t)e->core->conf->tick_ms * n;
+}
+
 /*
  * Epochs and history of the member that recovery found, before the generation is published: also
  * writes the membership into /zookeeper/config. 0 or -errno, after a line in the log.
@@ -115,21 +125,6 @@ bool wtr_ensemble_turn(struct wtr_ensemble *e);
 
 /* Put what the core forwards on its way, and all that was queued. */
 void wtr_ensemble_flush(struct wtr_ensemble *e);
-
-/* Is it time to come into service, as what? */
-enum wtr_service wtr_ensemble_enters(const struct wtr_ensemble *e);
-/* It is done. */
-void wtr_ensemble_entered(struct wtr_ensemble *e);
-
-/*
- * Has nobody led for so long that clients may be let in for reads alone (readonly.h)? Not before
- * those that were served are out of service, and max(2 s, tick) after the search began
- * (QuorumPeer.run).
- */
-bool wtr_ensemble_reads(const struct wtr_ensemble *e);
-
-/* Behind its next transaction the tree is not the leader's: nobody is served from it any more. */
-void wtr_ensemble_doubt(struct wtr_ensemble *e);
 
 /* A snapshot was written. */
 void wtr_ensemble_snapshot(struct wtr_ensemble *e);

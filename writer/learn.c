@@ -69,13 +69,12 @@ void wtr_learner_sync(struct wtr_core *c, uint16_t worker, const struct msg_up *
 }
 
 void wtr_learner_ask(struct wtr_core *c, const struct wtr_conn *conn, int64_t session,
-		     int32_t timeout_ms, bool attached)
+		     int32_t timeout_ms)
 {
 	struct wtr_asked asked = {.session = session,
 				  .conn = conn->link.key,
 				  .timeout_ms = timeout_ms,
-				  .worker = conn->worker,
-				  .attached = attached};
+				  .worker = conn->worker};
 	uint8_t *at = wtr_buf_room(&c->forward, 64);
 	struct jute_out out = jute_out_of(at, 64);
 
@@ -150,11 +149,7 @@ static void is_dead(struct wtr_core *c, const struct wtr_asked *a)
 {
 	struct wtr_conn *conn = wtr_conn_find(&c->conns, a->worker, a->conn);
 
-	if (!conn)
-		return;
-	if (a->attached)
-		wtr_close(c, conn);
-	else
+	if (conn)
 		wtr_refuse_session(c, conn);
 }
 
@@ -164,7 +159,7 @@ static bool is_alive(struct wtr_core *c, const struct wtr_asked *a)
 	struct wtr_conn *conn = wtr_conn_find(&c->conns, a->worker, a->conn);
 	struct wtr_session *s = wtr_session_find(&c->sessions, a->session);
 
-	if (!conn || a->attached)
+	if (!conn)
 		return true;
 	if (!s || s->slot < 0)
 		return false;

@@ -24,9 +24,9 @@ void wtr_learner_request(struct wtr_core *c, const struct wtr_conn *conn, const 
 void wtr_learner_create_session(struct wtr_core *c, const struct wtr_session *s);
 void wtr_learner_sync(struct wtr_core *c, uint16_t worker, const struct msg_up *up);
 
-/* Is that session alive? Then it is ours from now on. attached: the connection has it already. */
+/* Is that session alive? Then it is ours from now on, and that connection's. */
 void wtr_learner_ask(struct wtr_core *c, const struct wtr_conn *conn, int64_t session,
-		     int32_t timeout_ms, bool attached);
+		     int32_t timeout_ms);
 
 /* The leader's answers: to the oldest question about that session; to the oldest sync. */
 void wtr_learner_answered(struct wtr_core *c, const struct quorum_revalidated *answer);

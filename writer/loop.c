@@ -13,6 +13,7 @@
 #include "shm/wake.h"
 #include "writer/ahead.h"
 #include "writer/flight.h"
+#include "writer/service.h"
 #include "writer/snap_policy.h"
 
 enum {
@@ -157,7 +158,7 @@ static int64_t durable_zxid(const struct wtr_loop *l)
 /* V10. A successor builds the tree anew from the disk, and asks its leader for a state. */
 static void doubt(struct wtr_loop *l)
 {
-	wtr_ensemble_doubt(l->ensemble);
+	wtr_service_doubt(l->ensemble);
 	l->rebuild = WTR_REBUILD_READY;
 }
 
@@ -248,7 +249,7 @@ static void tell_epoch(struct wtr_loop *l)
 /* A member whose leadership, or leader, is established. */
 static void enter_service(struct wtr_loop *l)
 {
-	enum wtr_service service = wtr_ensemble_enters(l->ensemble);
+	enum wtr_service service = wtr_service_enters(l->ensemble);
 	_Atomic int64_t *served = &l->board->ensemble.served_epoch;
 	int64_t epoch = l->core.zab.epoch;
 
@@ -257,7 +258,7 @@ static void enter_service(struct wtr_loop *l)
 	tell_epoch(l);
 	begin_service(l, service, atomic_load(served) == epoch);
 	atomic_store(served, epoch);
-	wtr_ensemble_entered(l->ensemble);
+	wtr_service_entered(l->ensemble);
 	LOG_I("in service zxid=0x%llx epoch=%lld leader=%lld", (unsigned long long)l->told_zxid,
 	      (long long)epoch, (long long)l->core.zab.leader_sid);
 }
@@ -268,7 +269,7 @@ static void enter_service(struct wtr_loop *l)
  */
 static void enter_read_only(struct wtr_loop *l)
 {
-	if (!wtr_ensemble_reads(l->ensemble) || !tell(l))
+	if (!wtr_service_reads(l->ensemble) || !tell(l))
 		return;
 	if (!atomic_load(&l->board->read_only))
 		atomic_fetch_add(&l->board->resets, 1);

@@ -89,7 +89,7 @@ static void resume_request(struct wtr_core *c, struct wtr_conn *conn, const stru
 	if (!zk_session_password_is(up->session, password))
 		wtr_refuse_session(c, conn);
 	else if (c->service == WTR_LEARNS && !(s && wtr_session_is_local(s)))
-		wtr_learner_ask(c, conn, up->session, m->timeout_ms, false);
+		wtr_learner_ask(c, conn, up->session, m->timeout_ms);
 	else if (!s || s->closing || s->slot < 0)
 		wtr_refuse_session(c, conn);
 	else
