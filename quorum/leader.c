@@ -96,40 +96,6 @@ static int64_t agreed_zxid(const struct zab *z)
 
 /* --- commit ------------------------------------------------------------------------------ */
 
-/*
- * To one learner, with the answers to its syncs where they belong: behind what was proposed before
- * it asked, and before what was proposed later. Apache's learners match commits and syncs of all
- * their clients by order alone (CommitProcessor.run).
- */
-static void tell_peer(struct zab *z, int32_t peer, int64_t first, int64_t last)
-{
-	int32_t type = z->peer[peer].observer ? QUORUM_INFORM : QUORUM_COMMIT;
-
-	for (uint32_t i = 0; i < z->n_syncs; i++) {
-		struct zab_sync *s = &z->sync[(z->sync_head + i) % ZAB_SYNCS_MAX];
-
-		if (s->zxid > last)
-			break;
-		if (s->peer != peer)
-			continue;
-		if (s->zxid >= first) {
-			zab_put_range(z, peer, type, first, s->zxid);
-			first = s->zxid + 1;
-		}
-		zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_SYNC, 0);
-		s->peer = -1;
-	}
-	if (first <= last)
-		zab_put_range(z, peer, type, first, last);
-}
-
-static void tell_commit(struct zab *z, int64_t first, int64_t last)
-{
-	for (int32_t i = 0; i < z->peers_end; i++)
-		if (z->peer[i].phase >= ZAB_PEER_SYNC)
-			tell_peer(z, i, first, last);
-}
-
 /* Is this server a voter of both, at the same quorum addresses? */
 static bool stays_leader(const struct zab *z, const struct quorum_config *next)
 {
@@ -165,22 +131,6 @@ static int64_t designated(const struct zab *z)
 	return best ? best->sid : -1;
 }
 
-static void tell_activate(struct zab *z, int64_t sid)
-{
-	for (int32_t i = 0; i < z->peers_end; i++) {
-		struct zab_send *s;
-
-		if (z->peer[i].phase < ZAB_PEER_SYNC)
-			continue;
-		s = zab_put(z, i, ZAB_SEND_PACKET,
-			    z->peer[i].observer ? QUORUM_INFORMANDACTIVATE
-						: QUORUM_COMMITANDACTIVATE,
-			    z->reconfig_zxid);
-		s->packet.sid = sid;
-		s->packet.config = z->last_seen;
-	}
-}
-
 /* first..last, of this epoch, are decided. */
 static void commit(struct zab *z, struct zab_out *out, int64_t first, int64_t last)
 {
@@ -188,13 +138,13 @@ static void commit(struct zab *z, struct zab_out *out, int64_t first, int64_t la
 
 	z->decided_zxid = last;
 	if (!at || at > last) {
-		tell_commit(z, first, last);
+		zab_peers_tell(z, first, last);
 		return;
 	}
 	if (first < at)
-		tell_commit(z, first, at - 1);
+		zab_peers_tell(z, first, at - 1);
 	sid = designated(z);
-	tell_activate(z, sid);
+	zab_peers_tell_activate(z, at, sid);
 	z->reconfig_zxid = 0;
 	zab_activate(z, out, z->last_seen);
 	if (sid != z->opt.sid) {
@@ -203,7 +153,7 @@ static void commit(struct zab *z, struct zab_out *out, int64_t first, int64_t la
 		zab_publish(z);
 		zab_to_looking(z, out, "the new configuration names another leader");
 	} else if (at < last) {
-		tell_commit(z, at + 1, last);
+		zab_peers_tell(z, at + 1, last);
 	}
 }
 
@@ -219,12 +169,6 @@ static void answer_syncs(struct zab *z)
 	}
 }
 
-static void put_uptodate(struct zab *z, int32_t peer)
-{
-	zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_UPTODATE, -1);
-	z->peer[peer].phase = ZAB_PEER_ACTIVE;
-}
-
 /* A quorum has the initial history: it is committed, and what comes is broadcast. */
 static void serve(struct zab *z, struct zab_out *out)
 {
@@ -238,7 +182,7 @@ static void serve(struct zab *z, struct zab_out *out)
 	out->flags |= ZAB_OUT_SERVE;
 	for (int32_t i = 0; i < z->peers_end; i++)
 		if (z->peer[i].phase == ZAB_PEER_SYNC && z->peer[i].acked)
-			put_uptodate(z, i);
+			zab_peer_put_uptodate(z, i);
 	if (stays)
 		return;
 	/* A reconfiguration that its proposer did not finish: it is in force, without us. */
@@ -272,34 +216,9 @@ void zab_leader_advance(struct zab *z, struct zab_out *out)
 
 /* --- discovery --------------------------------------------------------------------------- */
 
-void zab_leader_drop(struct zab *z, int32_t peer, const char *why)
-{
-	zab_put(z, peer, ZAB_SEND_CLOSE, 0, 0);
-	memset(&z->peer[peer], 0, sizeof(z->peer[peer]));
-	for (uint32_t i = 0; i < z->n_syncs; i++) {
-		struct zab_sync *s = &z->sync[(z->sync_head + i) % ZAB_SYNCS_MAX];
-
-		if (s->peer == peer)
-			s->peer = -1;
-	}
-	z->why = why;
-}
-
 static void sync_now(struct zab *z, struct zab_out *out, int32_t peer)
 {
-	struct zab_peer *p = &z->peer[peer];
-	int64_t upto = z->phase == ZAB_SERVING ? z->decided_zxid : z->initial_zxid;
-
-	if (!zab_sync_peer(z, peer, upto)) {
-		if (!p->waits)
-			p->wanted_zxid = z->commit_zxid;
-		p->waits = true;
-		out->flags |= ZAB_OUT_STATE;
-		return;
-	}
-	p->waits = false;
-	p->phase = ZAB_PEER_SYNC;
-	p->deadline_ms = z->now_ms + zab_ticks(z, z->opt.init_limit + z->opt.sync_limit);
+	zab_peer_sync(z, out, peer, z->phase == ZAB_SERVING ? z->decided_zxid : z->initial_zxid);
 }
 
 static bool has_epoch_acked(const struct zab *z, const struct zab_peer *p, int64_t zxid)
@@ -321,13 +240,6 @@ static void check_epoch(struct zab *z, struct zab_out *out)
 		if (z->peer[i].phase == ZAB_PEER_ACKED)
 			sync_now(z, out, i);
 	zab_leader_advance(z, out);
-}
-
-static void put_leaderinfo(struct zab *z, int32_t peer)
-{
-	zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_LEADERINFO, zab_start_of(z));
-	z->peer[peer].phase = ZAB_PEER_ACKE;
-	z->peer[peer].deadline_ms = z->now_ms + zab_ticks(z, z->opt.init_limit);
 }
 
 static bool has_promised(const struct zab *z, const struct zab_peer *p, int64_t zxid)
@@ -364,7 +276,7 @@ static void check_discovery(struct zab *z, struct zab_out *out)
 	z->phase_ms = z->now_ms + zab_ticks(z, z->opt.init_limit);
 	for (int32_t i = 0; i < z->peers_end; i++)
 		if (z->peer[i].phase == ZAB_PEER_INFO)
-			put_leaderinfo(z, i);
+			zab_peer_put_leaderinfo(z, i);
 	check_epoch(z, out);
 }
 
@@ -412,54 +324,15 @@ void zab_serve_alone(struct zab *z, struct zab_out *out)
 
 /* --- packets ----------------------------------------------------------------------------- */
 
-void zab_leader_connected(struct zab *z, int32_t peer)
-{
-	z->peer[peer] = (struct zab_peer){
-	    .phase = ZAB_PEER_HELLO,
-	    .sid = -1,
-	    .deadline_ms = z->now_ms + zab_ticks(z, z->opt.init_limit),
-	};
-	if (peer >= z->peers_end)
-		z->peers_end = peer + 1;
-}
-
-void zab_leader_lost(struct zab *z, struct zab_out *out, int32_t peer)
-{
-	uint32_t n = z->n_send;
-
-	(void)out;
-	zab_leader_drop(z, peer, NULL);
-	z->n_send = n; /* there is nothing left to close */
-}
-
-/* A later connection of the same server replaces the one before. */
-static void replace_older(struct zab *z, int32_t peer)
-{
-	for (int32_t i = 0; i < z->peers_end; i++)
-		if (i != peer && z->peer[i].phase > ZAB_PEER_HELLO &&
-		    z->peer[i].sid == z->peer[peer].sid)
-			zab_leader_drop(z, i, "the same server came again");
-}
-
 static void on_info(struct zab *z, struct zab_out *out, int32_t peer, const struct zab_packet *in)
 {
 	struct zab_peer *p = &z->peer[peer];
 	int64_t promised = zab_epoch_of(in->zxid);
 
-	if (in->type != QUORUM_FOLLOWERINFO && in->type != QUORUM_OBSERVERINFO) {
-		zab_leader_drop(z, peer, "not a learner's first packet");
+	if (!zab_peer_info(z, peer, in))
 		return;
-	}
-	if (in->config_version > z->committed->version || promised < 0 ||
-	    promised >= ZAB_EPOCH_MAX || in->sid == z->opt.sid) {
-		zab_leader_drop(z, peer, "a learner's configuration, epoch or id is impossible");
-		return;
-	}
-	p->sid = in->sid;
-	p->observer = in->type == QUORUM_OBSERVERINFO;
-	replace_older(z, peer);
 	if (z->phase != ZAB_DISCOVERY) {
-		put_leaderinfo(z, peer);
+		zab_peer_put_leaderinfo(z, peer);
 		if (promised > z->epoch && !p->observer && z->opt.rejoin_step_down &&
 		    z->phase == ZAB_SERVING && z->now_ms >= z->rejoin_ms) {
 			z->rejoin_ms = z->now_ms + ZAB_REJOIN_MS;
@@ -484,11 +357,11 @@ static void on_ack_epoch(struct zab *z, struct zab_out *out, int32_t peer,
 		     (in->current_epoch == z->start_epoch && in->zxid > z->initial_zxid);
 
 	if (in->type != QUORUM_ACKEPOCH || in->current_epoch < -1 || in->zxid < -1) {
-		zab_leader_drop(z, peer, "not an ACKEPOCH");
+		zab_peer_drop(z, peer, "not an ACKEPOCH");
 		return;
 	}
 	if (in->current_epoch != -1 && ahead && !BUG(AHEAD_IGNORED)) {
-		zab_leader_drop(z, peer, "the learner's history is newer than the leader's");
+		zab_peer_drop(z, peer, "the learner's history is newer than the leader's");
 		return;
 	}
 	p->epoch_acked = in->current_epoch != -1 && in->zxid != -1;
@@ -519,7 +392,7 @@ static void on_ack(struct zab *z, struct zab_out *out, int32_t peer, int64_t zxi
 	struct zab_peer *p = &z->peer[peer];
 
 	if (zxid > z->last_zxid && zxid != zab_start_of(z)) {
-		zab_leader_drop(z, peer, "an ACK of what was never proposed");
+		zab_peer_drop(z, peer, "an ACK of what was never proposed");
 		return;
 	}
 	if (zxid > zab_start_of(z) && !p->acked && !BUG(EARLY_ACK_COUNTS)) {
@@ -531,28 +404,9 @@ static void on_ack(struct zab *z, struct zab_out *out, int32_t peer, int64_t zxi
 	} else if (zxid == zab_start_of(z) && !p->acked) {
 		acked(z, out, p, zxid);
 		if ((z->phase == ZAB_SERVING || BUG(UPTODATE_EARLY)) && p->phase == ZAB_PEER_SYNC)
-			put_uptodate(z, peer);
+			zab_peer_put_uptodate(z, peer);
 		if (z->role == ZAB_LEADING && p->phase != ZAB_PEER_NONE && p->early)
 			acked(z, out, p, p->early);
-	}
-}
-
-static void on_active(struct zab *z, struct zab_out *out, int32_t peer, const struct zab_packet *in)
-{
-	switch (in->type) {
-	case QUORUM_ACK:
-		on_ack(z, out, peer, in->zxid);
-		return;
-	case QUORUM_PING:
-	case QUORUM_REQUEST:
-	case QUORUM_REVALIDATE:
-		if (z->peer[peer].phase == ZAB_PEER_ACTIVE)
-			out->flags |= ZAB_OUT_DELIVER;
-		else
-			zab_leader_drop(z, peer, "a request before UPTODATE");
-		return;
-	default: /* unknown ones are ignored in broadcast (quorum.md 3.2) */
-		return;
 	}
 }
 
@@ -570,12 +424,14 @@ void zab_leader_receive(struct zab *z, struct zab_out *out, int32_t peer,
 		return;
 	case ZAB_PEER_SYNC:
 	case ZAB_PEER_ACTIVE:
-		if (p->acked || in->type == QUORUM_ACK)
-			p->deadline_ms = z->now_ms + zab_ticks(z, z->opt.sync_limit);
-		on_active(z, out, peer, in);
+		zab_peer_heard(z, peer, in);
+		if (in->type == QUORUM_ACK)
+			on_ack(z, out, peer, in->zxid);
+		else
+			zab_peer_deliver(z, out, peer, in);
 		return;
 	default:
-		zab_leader_drop(z, peer, "a packet where none is due");
+		zab_peer_drop(z, peer, "a packet where none is due");
 	}
 }
 
@@ -638,28 +494,6 @@ bool zab_would_have_quorum(const struct zab *z, const struct quorum_config *conf
 	return z->phase == ZAB_SERVING && has_quorum(z, config, NULL, 0, is_in_touch);
 }
 
-static void ping(struct zab *z)
-{
-	z->ping_ms = z->now_ms + z->opt.tick_ms / 2;
-	for (int32_t i = 0; i < z->peers_end; i++)
-		if (z->peer[i].phase >= ZAB_PEER_SYNC)
-			zab_put(z, i, ZAB_SEND_PACKET, QUORUM_PING, z->last_zxid);
-}
-
-static void drop_late(struct zab *z)
-{
-	for (int32_t i = 0; i < z->peers_end; i++) {
-		struct zab_peer *p = &z->peer[i];
-
-		if (p->phase == ZAB_PEER_NONE)
-			continue;
-		if (p->deadline_ms <= z->now_ms)
-			zab_leader_drop(z, i, "nothing heard of a learner in time");
-		else if (p->timed_zxid && p->timed_ms <= z->now_ms)
-			zab_leader_drop(z, i, "a learner does not acknowledge in time");
-	}
-}
-
 void zab_leader_timeout(struct zab *z, struct zab_out *out)
 {
 	if (z->opt.standalone)
@@ -668,7 +502,7 @@ void zab_leader_timeout(struct zab *z, struct zab_out *out)
 		zab_to_looking(z, out, "no quorum of followers in time");
 		return;
 	}
-	drop_late(z);
+	zab_peers_drop_late(z);
 	if (z->phase == ZAB_SERVING && z->now_ms >= z->check_ms) {
 		z->check_ms = z->now_ms + z->opt.tick_ms;
 		if (!has_quorum(z, z->committed, z->last_seen, 0, is_in_touch) &&
@@ -677,8 +511,7 @@ void zab_leader_timeout(struct zab *z, struct zab_out *out)
 			return;
 		}
 	}
-	if (z->now_ms >= z->ping_ms)
-		ping(z);
+	zab_peers_ping(z);
 }
 
 uint64_t zab_leader_deadline(const struct zab *z)
@@ -689,19 +522,7 @@ uint64_t zab_leader_deadline(const struct zab *z)
 		return UINT64_MAX;
 	if (z->phase == ZAB_SERVING && z->check_ms < at)
 		at = z->check_ms;
-	if (z->peers_end && z->ping_ms < at)
-		at = z->ping_ms;
-	for (int32_t i = 0; i < z->peers_end; i++) {
-		const struct zab_peer *p = &z->peer[i];
-
-		if (p->phase == ZAB_PEER_NONE)
-			continue;
-		if (p->deadline_ms < at)
-			at = p->deadline_ms;
-		if (p->timed_zxid && p->timed_ms < at)
-			at = p->timed_ms;
-	}
-	return at;
+	return zab_peers_deadline(z, at);
 }
 
 void zab_leader_check(const struct zab *z)

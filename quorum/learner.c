@@ -215,6 +215,7 @@ void zab_learner_durable(struct zab *z, struct zab_out *out)
 	    (BUG(EARLY_ACK_COUNTS) && z->phase == ZAB_STORING))
 		ack_proposals(z);
 	zab_publish(z);
+	zab_relay_advance(z, out);
 }
 
 static int on_uptodate(struct zab *z, struct zab_out *out)
@@ -231,15 +232,24 @@ static int on_uptodate(struct zab *z, struct zab_out *out)
 	out->flags |= ZAB_OUT_SERVE;
 	zab_put(z, 0, ZAB_SEND_PACKET, QUORUM_ACK, zab_start_of(z));
 	zab_publish(z);
+	if (zab_relays(z)) {
+		out->flags |= ZAB_OUT_LISTEN;
+		z->ping_ms = z->now_ms;
+	}
 	return 0;
 }
 
 /* --- transactions ------------------------------------------------------------------------ */
 
+/* Java's leaders may repeat, behind SNAP, what it holds already. */
+static bool is_repeated(const struct zab *z, int64_t zxid)
+{
+	return z->phase == ZAB_SYNC && z->staged && zxid <= z->history.base;
+}
+
 static int on_proposal(struct zab *z, struct zab_out *out, const struct zab_packet *in)
 {
-	/* Java's leaders may repeat, behind SNAP, what it holds already. */
-	if (z->phase == ZAB_SYNC && z->staged && in->zxid <= z->history.base)
+	if (is_repeated(z, in->zxid))
 		return 0;
 	if (!zab_history_follows(&z->history, in->zxid))
 		return give_up(z, out, "a proposal that does not follow the last one"); /* I4 */
@@ -259,10 +269,8 @@ static int on_proposal(struct zab *z, struct zab_out *out, const struct zab_pack
 	return 0;
 }
 
-static int on_commit(struct zab *z, struct zab_out *out, int64_t zxid)
+static int decide(struct zab *z, struct zab_out *out, int64_t zxid)
 {
-	if (z->phase == ZAB_SYNC && z->staged && zxid <= z->history.base)
-		return 0;
 	if (zxid != zab_history_next(&z->history, z->decided_zxid))
 		return give_up(z, out, "a COMMIT that is not of the oldest proposal"); /* I5 */
 	z->decided_zxid = zxid;
@@ -270,11 +278,24 @@ static int on_commit(struct zab *z, struct zab_out *out, int64_t zxid)
 	return 0;
 }
 
+static int on_commit(struct zab *z, struct zab_out *out, int64_t zxid)
+{
+	if (is_repeated(z, zxid))
+		return 0;
+	decide(z, out, zxid);
+	zab_peers_tell(z, zxid, zxid);
+	zab_relay_advance(z, out);
+	return 0;
+}
+
 static int on_activate(struct zab *z, struct zab_out *out, const struct zab_packet *in)
 {
-	on_commit(z, out, in->zxid);
+	if (!is_repeated(z, in->zxid))
+		decide(z, out, in->zxid);
 	if (z->role == ZAB_LOOKING)
 		return 0;
+	zab_peers_tell_activate(z, in->zxid, in->sid);
+	zab_relay_advance(z, out);
 	if (z->last_seen && z->last_seen->version <= in->zxid)
 		zab_activate(z, out, z->last_seen);
 	if (in->sid != z->leader_sid)
@@ -361,4 +382,5 @@ void zab_learner_check(const struct zab *z)
 	CHECK(!taken || z->acked_zxid <= z->durable_zxid || z->acked_zxid == zab_start_of(z) ||
 	      BUG(ACK_BEFORE_DURABLE)); /* I3 */
 	CHECK(z->phase != ZAB_ACTIVE || z->decided_zxid <= z->last_zxid);
+	zab_relay_check(z);
 }

@@ -105,7 +105,9 @@ bool zab_sync_peer(struct zab *z, int32_t peer, int64_t upto)
 	put_history(z, peer, has, upto);
 	s = zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_NEWLEADER, zab_start_of(z));
 	/* In service what is only proposed comes as a proposal. */
-	s->packet.config = z->last_seen && z->phase != ZAB_SERVING ? z->last_seen : z->committed;
+	s->packet.config = z->last_seen && z->role == ZAB_LEADING && z->phase != ZAB_SERVING
+			       ? z->last_seen
+			       : z->committed;
 	if (has < upto)
 		has = upto;
 	if (zab_counter_of(has) == 0 || zab_epoch_of(has) < z->epoch)

@@ -251,9 +251,11 @@ static int connected(struct zab *z, int32_t peer)
 	if (z->role == ZAB_LEADING) {
 		if (peer < 0 || peer >= ZAB_PEERS_MAX || is_peer(z, peer))
 			return -EPROTO;
-		zab_leader_connected(z, peer);
+		zab_peer_connected(z, peer);
 		return 0;
 	}
+	if (peer > 0)
+		return zab_relay_connected(z, peer);
 	if (z->role == ZAB_LOOKING || z->phase != ZAB_CONNECT)
 		return -EPROTO;
 	zab_learner_connected(z);
@@ -265,11 +267,15 @@ static int lost(struct zab *z, struct zab_out *out, int32_t peer)
 	if (z->role == ZAB_LEADING) {
 		if (!is_peer(z, peer))
 			return -EPROTO;
-		zab_leader_lost(z, out, peer);
+		zab_peer_lost(z, peer);
 		return 0;
 	}
-	if (z->role == ZAB_LOOKING)
+	if (z->role == ZAB_LOOKING || (peer > 0 && !is_peer(z, peer)))
 		return -EPROTO;
+	if (peer > 0) {
+		zab_peer_lost(z, peer);
+		return 0;
+	}
 	zab_to_looking(z, out, "connection to the leader lost");
 	return 0;
 }
@@ -280,6 +286,12 @@ static int receive(struct zab *z, struct zab_out *out, const struct zab_event *e
 		if (!is_peer(z, event->peer))
 			return -EPROTO;
 		zab_leader_receive(z, out, event->peer, event->packet);
+		return 0;
+	}
+	if (event->peer > 0 && (!zab_relays(z) || !is_peer(z, event->peer)))
+		return -EPROTO;
+	if (event->peer > 0) {
+		zab_relay_receive(z, out, event->peer, event->packet);
 		return 0;
 	}
 	if (z->role == ZAB_LOOKING || z->phase == ZAB_CONNECT || (z->staged && !z->ready))
@@ -324,6 +336,8 @@ static int state(struct zab *z, struct zab_out *out, int64_t zxid)
 	z->state_zxid = zxid;
 	if (z->role == ZAB_LEADING)
 		zab_leader_state(z, out);
+	else
+		zab_relay_state(z, out);
 	return 0;
 }
 
@@ -333,6 +347,8 @@ static void timeout(struct zab *z, struct zab_out *out)
 		zab_leader_timeout(z, out);
 	else if (z->role != ZAB_LOOKING && z->now_ms >= z->phase_ms)
 		zab_to_looking(z, out, "nothing heard of the leader in time");
+	else
+		zab_relay_timeout(z);
 }
 
 static int dispatch(struct zab *z, const struct zab_event *event, struct zab_out *out)
@@ -396,7 +412,8 @@ int zab_step(struct zab *z, const struct zab_event *event, struct zab_out *out)
 	out->n_send = z->n_send;
 	out->why = z->why;
 	out->commit_zxid = z->commit_zxid;
-	out->deadline_ms = z->role == ZAB_LEADING ? zab_leader_deadline(z) : z->phase_ms;
+	out->deadline_ms =
+	    z->role == ZAB_LEADING ? zab_leader_deadline(z) : zab_peers_deadline(z, z->phase_ms);
 	if (!z->opt.standalone)
 		zab_check(z);
 	else

@@ -17,6 +17,9 @@
  *	leader    DISCOVERY -> EPOCH -> SYNC -> SERVING      quorum.md 3.4, 3.7, 3.8
  *	learner   CONNECT -> HELLO -> ACKED -> SYNC -> STORING -> NLACKED -> ACTIVE     3.18
  *
+ * A follower that serves observers (3.14) has, while it is ACTIVE, peers of its own: observers are
+ * 1..ZAB_PEERS_MAX-1, peer 0 is its leader. They are told what is decided, as a leader tells its.
+ *
  * What the caller owes:
  * - The output is carried out in the order of the members of struct zab_out: what the flags say to
  *   store is durable before anything is sent.
@@ -109,7 +112,8 @@ struct zab_event {
 	enum zab_event_type type;
 	uint64_t now_ms; /* monotonic, never less than before */
 	int64_t zxid;    /* SUBMIT, DURABLE, TRIM, STATE; START of a standalone server */
-	int32_t peer;    /* CONNECTED, LOST, RECEIVE, SYNC_ASKED: 0..ZAB_PEERS_MAX-1 */
+	int32_t peer;    /* CONNECTED, LOST, RECEIVE, SYNC_ASKED: 0..ZAB_PEERS_MAX-1; a
+			    learner's leader is 0 */
 	int64_t sid;     /* ELECTED */
 	const struct zab_start *start;
 	const struct zab_packet *packet; /* RECEIVE */
@@ -141,7 +145,8 @@ enum zab_flag {
 	ZAB_OUT_UNSTAGE = 4,   /* forget what was staged; nothing of it becomes durable any more */
 	ZAB_OUT_ROLE = 8,      /* role changed: LOOKING has closed all connections */
 	ZAB_OUT_CONNECT = 16,  /* dial leader_sid's quorum port */
-	ZAB_OUT_LISTEN = 32,   /* take learners at the quorum port, at once (quorum.md 2.7) */
+	ZAB_OUT_LISTEN = 32,   /* take learners at the quorum port, at once (quorum.md 2.7); as
+				  a follower, observers at its port for them */
 	ZAB_OUT_SERVE = 64,    /* in service from now on; what the vote says is refreshed */
 	ZAB_OUT_DELIVER = 128, /* the packet received is the caller's: REQUEST, REVALIDATE, SYNC,
 				  touches of a PING; learner: a PING to answer with touches */
@@ -166,6 +171,7 @@ struct zab_options {
 	int64_t sid;
 	bool standalone; /* a quorum of one that keeps its epoch, as a lone ZooKeeper server does */
 	bool observer;   /* at the start; then as the committed configuration says, if it does */
+	bool serves_observers; /* as a follower in service: observers are its peers 1.. */
 	bool rejoin_step_down; /* give up once for a voter that has promised a later epoch: 3.4 */
 	uint32_t tick_ms, init_limit, sync_limit; /* limits in ticks */
 	uint32_t diff_max; /* a learner that lacks more transactions gets a state; 0: no bound */
@@ -192,6 +198,7 @@ struct zab_peer {
 	bool observer;
 	bool epoch_acked; /* counts in the quorum of ACKEPOCH */
 	bool waits;       /* for a state as of wanted_zxid, or later */
+	bool held;        /* follower: what it has is not committed here yet */
 	int64_t wanted_zxid;
 	int64_t sid, last_zxid;
 	int64_t acked;      /* epoch << 32: NEWLEADER; else the last transaction of this epoch */

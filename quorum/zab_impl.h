@@ -1,6 +1,7 @@
 /*
  * zab_impl.h - what the files of the ZAB core share: zab.c (events, log, publication), leader.c,
- * sync.c (what a learner lacks), learner.c. Within quorum/ only.
+ * learner.c, relay.c (a follower as a master of observers), peer.c (connections of learners, at
+ * either), sync.c (what a learner lacks). Within quorum/ only.
  */
 #pragma once
 
@@ -52,8 +53,6 @@ bool zab_role_differs(const struct zab *z);
 void zab_lead(struct zab *z, struct zab_out *out);
 void zab_serve_alone(struct zab *z, struct zab_out *out);
 int zab_leader_submit(struct zab *z, struct zab_out *out, const struct zab_event *event);
-void zab_leader_connected(struct zab *z, int32_t peer);
-void zab_leader_lost(struct zab *z, struct zab_out *out, int32_t peer);
 void zab_leader_receive(struct zab *z, struct zab_out *out, int32_t peer,
 			const struct zab_packet *packet);
 int zab_leader_sync(struct zab *z, int32_t peer);
@@ -61,8 +60,49 @@ void zab_leader_advance(struct zab *z, struct zab_out *out);
 void zab_leader_state(struct zab *z, struct zab_out *out);
 void zab_leader_timeout(struct zab *z, struct zab_out *out);
 uint64_t zab_leader_deadline(const struct zab *z);
-void zab_leader_drop(struct zab *z, int32_t peer, const char *why);
 void zab_leader_check(const struct zab *z);
+
+/* --- peer.c --- */
+
+void zab_peer_connected(struct zab *z, int32_t peer);
+/* Close it; its connection is gone by itself. */
+void zab_peer_drop(struct zab *z, int32_t peer, const char *why);
+void zab_peer_lost(struct zab *z, int32_t peer);
+
+/* Its first packet. False: it is dropped. */
+bool zab_peer_info(struct zab *z, int32_t peer, const struct zab_packet *in);
+void zab_peer_put_leaderinfo(struct zab *z, int32_t peer);
+
+/* All that it lacks up to `upto` is queued, or, false, it waits for a state. */
+bool zab_peer_sync(struct zab *z, struct zab_out *out, int32_t peer, int64_t upto);
+void zab_peer_put_uptodate(struct zab *z, int32_t peer);
+
+/* In sync, or in service: its deadline; what is the caller's. */
+void zab_peer_heard(struct zab *z, int32_t peer, const struct zab_packet *in);
+void zab_peer_deliver(struct zab *z, struct zab_out *out, int32_t peer,
+		      const struct zab_packet *in);
+
+/* To all: first..last is decided; so is zxid, a reconfiguration by which sid leads. */
+void zab_peers_tell(struct zab *z, int64_t first, int64_t last);
+void zab_peers_tell_activate(struct zab *z, int64_t zxid, int64_t sid);
+
+void zab_peers_ping(struct zab *z);
+void zab_peers_drop_late(struct zab *z);
+/* The next deadline of any, or `at` if that is earlier. */
+uint64_t zab_peers_deadline(const struct zab *z, uint64_t at);
+
+/* --- relay.c --- */
+
+/* Are observers served here, now? */
+bool zab_relays(const struct zab *z);
+int zab_relay_connected(struct zab *z, int32_t peer);
+void zab_relay_receive(struct zab *z, struct zab_out *out, int32_t peer,
+		       const struct zab_packet *in);
+/* More is committed; there is a newer snapshot; time passed. */
+void zab_relay_advance(struct zab *z, struct zab_out *out);
+void zab_relay_state(struct zab *z, struct zab_out *out);
+void zab_relay_timeout(struct zab *z);
+void zab_relay_check(const struct zab *z);
 
 /* --- sync.c --- */
 

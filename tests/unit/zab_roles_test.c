@@ -3,110 +3,16 @@
  * faults are in tests/sim.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
-#include "quorum/zab.h"
-#include "tests/t.h"
+#include "tests/unit/zab_fx.h"
 
-enum { TICK = 100 };
+static struct quorum_config five;
 
-#define Z(epoch_, counter_) zab_zxid(epoch_, counter_)
-
-static struct quorum_config three, five;
-
-struct fx {
-	struct zab z;
-	struct zab_out out;
-	uint64_t now_ms;
-};
-
-static void parse(struct quorum_config *c, const char *text)
+static void up_five(struct fx *f)
 {
-	quorum_config_parse(c, text, strlen(text), NULL);
-}
-
-static void up(struct fx *f)
-{
-	(void)f;
-	parse(&three, "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2");
+	up(f);
 	parse(&five, "server.2=b:1:2\nserver.3=c:1:2\nserver.4=d:1:2\nserver.5=e:1:2\n"
 		     "server.6=f:1:2\nversion=100000002");
-}
-
-static void down(struct fx *f)
-{
-	zab_check(&f->z);
-}
-
-static int step(struct fx *f, struct zab_event e)
-{
-	e.now_ms = f->now_ms;
-	return zab_step(&f->z, &e, &f->out);
-}
-
-static int receive(struct fx *f, int32_t peer, struct zab_packet p)
-{
-	return step(f, (struct zab_event){.type = ZAB_RECEIVE, .peer = peer, .packet = &p});
-}
-
-static int packet(struct fx *f, int32_t peer, int32_t type, int64_t zxid)
-{
-	return receive(f, peer,
-		       (struct zab_packet){.type = type, .zxid = zxid, .current_epoch = -1});
-}
-
-static int at_zxid(struct fx *f, enum zab_event_type type, int64_t zxid)
-{
-	return step(f, (struct zab_event){.type = type, .zxid = zxid});
-}
-
-static int at_peer(struct fx *f, enum zab_event_type type, int32_t peer)
-{
-	return step(f, (struct zab_event){.type = type, .peer = peer});
-}
-
-/* The n-th send of the last output, as text. */
-static const char *sent(const struct fx *f, uint32_t n)
-{
-	static char line[80];
-	const struct zab_send *s = &f->out.send[n];
-
-	if (n >= f->out.n_send)
-		return "";
-	if (s->kind == ZAB_SEND_CLOSE)
-		snprintf(line, sizeof(line), "%d close", s->peer);
-	else if (s->kind == ZAB_SEND_HISTORY || s->kind == ZAB_SEND_RANGE)
-		snprintf(line, sizeof(line), "%d %s %s %" PRIx64 "-%" PRIx64, s->peer,
-			 s->kind == ZAB_SEND_HISTORY ? "history" : "range",
-			 quorum_packet_name(s->packet.type), (uint64_t)s->first, (uint64_t)s->last);
-	else
-		snprintf(line, sizeof(line), "%d %s %" PRIx64, s->peer,
-			 quorum_packet_name(s->packet.type), (uint64_t)s->packet.zxid);
-	return line;
-}
-
-static void boot(struct fx *f, int64_t sid, bool observer, int64_t accepted, int64_t current,
-		 const struct zab_history *h, int64_t committed)
-{
-	struct zab_start s = {.accepted_epoch = accepted,
-			      .current_epoch = current,
-			      .committed_zxid = committed,
-			      .history = h};
-	struct zab_options o = {.sid = sid,
-				.observer = observer,
-				.tick_ms = TICK,
-				.init_limit = 10,
-				.sync_limit = 5,
-				.committed = &three};
-
-	zab_init(&f->z, &o);
-	EXPECT_I(step(f, (struct zab_event){.type = ZAB_START, .start = &s}), ==, 0);
-}
-
-static int elect(struct fx *f, int64_t sid)
-{
-	return step(f, (struct zab_event){.type = ZAB_ELECTED, .sid = sid});
 }
 
 /* --- leader ------------------------------------------------------------------------------ */
@@ -372,7 +278,7 @@ TEST_F(zab_leader, a_new_epoch_comes_before_the_counter_wraps, struct fx, up, do
 	EXPECT_I(f->z.role, ==, ZAB_LOOKING);
 }
 
-TEST_F(zab_leader, a_reconfiguration_needs_both_quorums, struct fx, up, down)
+TEST_F(zab_leader, a_reconfiguration_needs_both_quorums, struct fx, up_five, down)
 {
 	lead(f);
 	hello(f, 1, 3, 1);
