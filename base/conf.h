@@ -70,6 +70,8 @@ struct conf {
 	uint32_t election_bind_retries;    /* electionPortBindRetry, 3 */
 	uint32_t vote_min_ms, vote_max_ms; /* fastleader.minNotificationInterval 200, max.. 60000 */
 	uint32_t observer_delay_ms;        /* observer.election.DelayMs, 200 */
+	uint32_t observer_master_port;     /* observerMasterPort; 0 = none */
+	uint64_t observer_master_bytes;    /* observerMaster.sizeLimit, 32 MiB */
 	bool listen_on_all;                /* quorumListenOnAllIPs */
 	bool several_addresses;            /* multiAddress.enabled */
 	bool leader_serves;                /* leaderServes, true */

@@ -127,8 +127,11 @@ struct shm_ensemble {
 	_Atomic uint32_t doubt;     /* enum shm_doubt */
 	_Atomic int64_t doubted_ms; /* monotonic, when it last began; 0: never */
 	_Atomic uint32_t must_sync;
+	_Atomic int64_t master_sid; /* observer: by whom it observes, its leader or not; else -1 */
+	_Atomic uint32_t relays;    /* follower: observers are served here */
 	_Atomic uint32_t n_learners;
-	struct shm_member_view learner[SHM_MEMBERS]; /* leader: who is connected */
+	/* Who is connected, to a leader or to a master of observers. */
+	struct shm_member_view learner[SHM_MEMBERS];
 	char why[128]; /* why we are out of service; a torn read is a torn text */
 };
 

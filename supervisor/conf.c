@@ -346,6 +346,7 @@ static void set_defaults(struct conf *c, const char *file)
 	    .vote_min_ms = 200,
 	    .vote_max_ms = 60000,
 	    .observer_delay_ms = 200,
+	    .observer_master_bytes = 32 << 20,
 	    .leader_serves = true,
 	    .standalone_enabled = true,
 	};

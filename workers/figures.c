@@ -118,7 +118,7 @@ void wrk_put_not_serving(struct worker *w, struct wrk_text *t)
 		     (unsigned long long)GET(e->committed_zxid));
 	wrk_text_put(t, "Reason: %.*s%s", (int)sizeof(e->why), e->why,
 		     GET(e->must_sync) ? "; its history was damaged, no vote before "
-				         "a leader has sent its state"
+					 "a leader has sent its state"
 				       : "");
 }
 
@@ -338,6 +338,10 @@ static void put_quorum(const struct worker *w, struct wrk_text *t)
 		put_key(t, "synced_followers", synced);
 		put_key(t, "synced_observers", observers);
 	}
+	if (role(w) == SHM_FOLLOWING && GET(e->relays))
+		put_key(t, "synced_observers", observers);
+	if (role(w) == SHM_OBSERVING)
+		put_key(t, "observer_master_id", GET(e->master_sid));
 	put_key(t, "paddock_epoch", GET(e->epoch));
 	put_key(t, "paddock_leader", GET(e->leader_sid));
 	put_key(t, "paddock_logged_zxid", GET(e->logged_zxid));

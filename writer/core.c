@@ -293,7 +293,7 @@ static void begin_anew(struct wtr_core *c, enum wtr_service service)
 	c->sessions.learns = service != WTR_LEADS;
 	CHECK(!take_sessions(c));
 	CHECK(!wtr_sessions_take_locals(&c->sessions));
-	c->forward.len = c->asked.len = c->syncs.len = c->syncs_done = 0;
+	c->forward.len = c->asked.len = c->syncs.len = c->syncs_done = c->touches.len = 0;
 	c->touched_ms = c->now_ms;
 }
 
@@ -310,7 +310,7 @@ void wtr_core_retire(struct wtr_core *c)
 {
 	c->service = WTR_IDLE;
 	c->later_tail = c->later_head;
-	c->forward.len = c->asked.len = c->syncs.len = c->syncs_done = 0;
+	c->forward.len = c->asked.len = c->syncs.len = c->syncs_done = c->touches.len = 0;
 }
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -388,6 +388,7 @@ void wtr_core_fini(struct wtr_core *c)
 	wtr_buf_fini(&c->forward);
 	wtr_buf_fini(&c->asked);
 	wtr_buf_fini(&c->syncs);
+	wtr_buf_fini(&c->touches);
 	wtr_configs_keep(&c->configs, NULL, 0);
 	wtr_pending_fini(&c->pending);
 	wtr_conns_fini(&c->conns);

@@ -92,7 +92,7 @@ struct wtr_batch {
 /* A session that the leader was asked for: is it alive, and ours from now on? */
 struct wtr_asked {
 	int64_t session;
-	uint64_t conn;
+	uint64_t conn; /* worker MSG_NO_WORKER: the observer by number that asks; 0: gone */
 	int32_t timeout_ms;
 	uint16_t worker;
 	bool valid; /* it is, but is not known here yet */
@@ -157,6 +157,7 @@ struct wtr_core {
 	void (*carry)(void *arg, const struct zab_out *out);
 	void *carrier;
 	struct wtr_buf forward, asked, syncs; /* packets; struct wtr_asked; struct msg_down */
+	struct wtr_buf touches;               /* follower: sessions heard of at its observers */
 	size_t syncs_done;                    /* bytes of `syncs` that were answered */
 	uint64_t touched_ms;                  /* learner: touches up to then were told */
 	int64_t applied_zxid;
@@ -250,6 +251,8 @@ void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s
 void wtr_unbind(struct wtr_core *c, struct wtr_conn *conn);
 /* Close it without a word; it is forgotten, and its session is at none. */
 void wtr_close(struct wtr_core *c, struct wtr_conn *conn);
+/* The session is a client's of that learner; a connection that has it here has lost it. */
+void wtr_give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer);
 /* Tell the client that its session is no more; the connection is forgotten. */
 void wtr_refuse_session(struct wtr_core *c, struct wtr_conn *conn);
 

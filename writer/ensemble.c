@@ -13,6 +13,7 @@
 #include "writer/inbox.h"
 #include "writer/lead.h"
 #include "writer/learn.h"
+#include "writer/masters.h"
 #include "writer/membership.h"
 #include "writer/packets.h"
 #include "writer/service.h"
@@ -26,25 +27,44 @@ enum {
 
 /* --- what ZAB says ----------------------------------------------------------------------- */
 
+/* It asks for nothing any more: its place may be another's soon. */
+static void forget_peer(struct wtr_ensemble *e, int32_t peer)
+{
+	wtr_inbox_forget(e, peer);
+	wtr_leader_lost(e->core, peer);
+}
+
+static void close_peer(struct wtr_ensemble *e, int32_t peer)
+{
+	if (e->masters.relays && peer > 0) {
+		wtr_masters_close(e, peer);
+		return;
+	}
+	forget_peer(e, peer);
+	peer_links_close(e->links, peer);
+}
+
 static void send_one(struct wtr_ensemble *e, const struct zab_send *s)
 {
+	int32_t at;
+	struct peer_links *links = wtr_links_of(e, s->peer, &at);
+
 	switch (s->kind) {
 	case ZAB_SEND_PACKET:
 		wtr_packet_put(e, s);
 		return;
 	case ZAB_SEND_RANGE:
-		peer_links_put_range(e->links, s->peer, s->packet.type, s->first, s->last);
+		peer_links_put_range(links, at, s->packet.type, s->first, s->last);
 		return;
 	case ZAB_SEND_HISTORY:
-		peer_links_put_history(e->links, s->peer, s->first, s->last);
+		peer_links_put_history(links, at, s->first, s->last);
 		return;
 	case ZAB_SEND_STATE:
 		LOG_I("peer %d gets the snapshot zxid=0x%" PRIx64, s->peer, s->packet.zxid);
-		peer_links_put_state(e->links, s->peer, s->packet.zxid);
+		peer_links_put_state(links, at, s->packet.zxid);
 		return;
 	case ZAB_SEND_CLOSE:
-		wtr_leader_lost(e->core, s->peer);
-		peer_links_close(e->links, s->peer);
+		close_peer(e, s->peer);
 		return;
 	}
 }
@@ -61,6 +81,7 @@ static void look(struct wtr_ensemble *e, const char *why)
 	LOG_I("looking for a leader: %s", why ? why : "start");
 	wtr_service_say(e, why ? why : "looking for a leader");
 	peer_links_reset(e->links);
+	wtr_masters_reset(e);
 	wtr_core_retire(e->core);
 	e->inbox.len = e->inbox_done = 0;
 	e->parked = e->enters = e->state_due = false;
@@ -81,13 +102,12 @@ static void take_role(struct wtr_ensemble *e, const char *why)
 
 static void dial(struct wtr_ensemble *e)
 {
-	const struct zab *z = wtr_zab_of(e);
 	const struct conf *conf = e->core->conf;
-	const struct quorum_member *m = quorum_config_find(z->committed, z->leader_sid);
 	uint32_t limit = conf->connect_limit ? conf->connect_limit : conf->init_limit;
+	struct quorum_member m;
 
-	if (m)
-		peer_links_dial(e->links, z->committed, m, conf->connect_retry_ms,
+	if (wtr_masters_choose(e, &m))
+		peer_links_dial(e->links, wtr_zab_of(e)->committed, &m, conf->connect_retry_ms,
 				(uint32_t)wtr_ticks_ms(e, limit), e->core->now_ms);
 }
 
@@ -100,6 +120,13 @@ static void listen_here(struct wtr_ensemble *e)
 
 	if (err)
 		LOG_W("quorum port: %s; trying on", strerror(-err));
+}
+
+static void flush_links(struct wtr_ensemble *e)
+{
+	peer_links_flush(e->links);
+	if (e->masters.links)
+		peer_links_flush(e->masters.links);
 }
 
 /* In the order of zab.h. */
@@ -137,20 +164,23 @@ static void carry(void *arg, const struct zab_out *out)
 	if (out->flags & ZAB_OUT_SERVE) {
 		e->enters = true;
 		e->enters_zxid = wtr_zab_of(e)->decided_zxid;
+		wtr_masters_found(e);
 		peer_elector_serving(e->elector, e->core->now_ms, wtr_zab_of(e)->epoch);
 	}
 	if (out->flags & ZAB_OUT_ROLE)
 		e->appointed = activated ? e->designated : -1;
 	e->designated = -1;
 	if (activated)
-		peer_links_flush(e->links); /* what says so leaves before we do */
+		flush_links(e); /* what says so leaves before we do */
 	if (out->flags & ZAB_OUT_ROLE)
 		take_role(e, out->why);
 	else if (out->why)
 		LOG_W("a learner is dropped: %s", out->why);
 	if (out->flags & ZAB_OUT_CONNECT)
 		dial(e);
-	if (out->flags & ZAB_OUT_LISTEN)
+	if ((out->flags & ZAB_OUT_LISTEN) && wtr_zab_of(e)->role == ZAB_FOLLOWING)
+		wtr_masters_listen(e);
+	else if (out->flags & ZAB_OUT_LISTEN)
 		listen_here(e);
 }
 
@@ -159,13 +189,19 @@ static void carry(void *arg, const struct zab_out *out)
 static void learner_deliver(struct wtr_ensemble *e, const struct quorum_packet *p)
 {
 	struct quorum_revalidated answer;
+	int32_t observer = 0;
 
-	if (p->type == QUORUM_PING)
+	if (p->type == QUORUM_PING) {
 		wtr_learner_ping(e->core, p->zxid);
-	else if (p->type == QUORUM_SYNC)
-		wtr_learner_synced(e->core);
-	else if (p->type == QUORUM_REVALIDATE && !quorum_revalidated_decode(p->data, &answer))
-		wtr_learner_answered(e->core, &answer);
+	} else if (p->type == QUORUM_SYNC) {
+		observer = wtr_learner_synced(e->core);
+		if (observer)
+			wtr_masters_synced(e, observer);
+	} else if (p->type == QUORUM_REVALIDATE && !quorum_revalidated_decode(p->data, &answer)) {
+		observer = wtr_learner_answered(e->core, &answer);
+		if (observer)
+			wtr_masters_answered(e, observer, p->zxid, &answer);
+	}
 }
 
 static void drop_peer(struct wtr_ensemble *e, int32_t peer, const char *why)
@@ -173,9 +209,8 @@ static void drop_peer(struct wtr_ensemble *e, int32_t peer, const char *why)
 	struct zab_event lost = {.type = ZAB_LOST, .peer = peer};
 
 	LOG_W("peer %d: %s", peer, why);
+	forget_peer(e, peer);
 	peer_links_close(e->links, peer);
-	wtr_inbox_forget(e, peer);
-	wtr_leader_lost(e->core, peer);
 	(void)wtr_core_step(e->core, &lost);
 }
 
@@ -220,8 +255,7 @@ static bool link_event(struct wtr_ensemble *e, const struct peer_link_event *eve
 		return true;
 	case PEER_LINK_LOST:
 		z.type = ZAB_LOST;
-		wtr_inbox_forget(e, event->peer);
-		wtr_leader_lost(e->core, event->peer);
+		forget_peer(e, event->peer);
 		(void)wtr_core_step(e->core, &z); /* ZAB may have closed it itself */
 		return true;
 	case PEER_LINK_STATE:
@@ -298,11 +332,14 @@ static void show(struct wtr_ensemble *e)
 	for (int32_t i = 0; i < z->peers_end && n < SHM_MEMBERS; i++) {
 		const struct zab_peer *p = &z->peer[i];
 		struct shm_member_view *m = &view->learner[n];
+		struct peer_links *links;
 		struct peer_link_view link;
+		int32_t at;
 
 		if (p->phase < ZAB_PEER_INFO)
 			continue;
-		peer_links_view(e->links, i, &link);
+		links = wtr_links_of(e, i, &at);
+		peer_links_view(links, at, &link);
 		atomic_store_explicit(&m->sid, p->sid, memory_order_relaxed);
 		atomic_store_explicit(&m->flags,
 				      SHM_MEMBER_THERE |
@@ -319,6 +356,9 @@ static void show(struct wtr_ensemble *e)
 	atomic_store_explicit(&view->epoch, z->epoch, memory_order_relaxed);
 	atomic_store_explicit(&view->leader_sid, z->role == ZAB_LOOKING ? -1 : z->leader_sid,
 			      memory_order_relaxed);
+	atomic_store_explicit(&view->master_sid, z->role == ZAB_OBSERVING ? e->masters.current : -1,
+			      memory_order_relaxed);
+	atomic_store_explicit(&view->relays, e->masters.relays, memory_order_relaxed);
 	atomic_store_explicit(&view->logged_zxid, z->last_zxid, memory_order_relaxed);
 	atomic_store_explicit(&view->durable_zxid, z->durable_zxid, memory_order_relaxed);
 	atomic_store_explicit(&view->committed_zxid, z->commit_zxid, memory_order_relaxed);
@@ -335,9 +375,12 @@ bool wtr_ensemble_turn(struct wtr_ensemble *e)
 	wtr_service_look_at_digest(e);
 	peer_elector_tick(e->elector, now);
 	peer_links_tick(e->links, now);
+	if (e->masters.links)
+		peer_links_tick(e->masters.links, now);
 	done = take_events(e);
 	if (e->installed)
 		return true;
+	done = wtr_masters_take(e) || done;
 	if (e->ready_due) {
 		e->ready_due = false;
 		CHECK(wtr_core_step(e->core, &(struct zab_event){.type = ZAB_READY}) == 0);
@@ -359,15 +402,19 @@ void wtr_ensemble_flush(struct wtr_ensemble *e)
 	if (forward->len)
 		peer_links_put(e->links, 0, forward->bytes, forward->len);
 	forward->len = 0;
-	peer_links_flush(e->links);
+	flush_links(e);
 }
 
 uint64_t wtr_ensemble_deadline_ms(const struct wtr_ensemble *e)
 {
 	uint64_t at = e->zab_deadline_ms, links = peer_links_deadline_ms(e->links),
 		 elector = peer_elector_deadline_ms(e->elector),
-		 reads = wtr_service_reads_from_ms(e);
+		 reads = wtr_service_reads_from_ms(e),
+		 observers =
+		     e->masters.links ? peer_links_deadline_ms(e->masters.links) : UINT64_MAX;
 
+	if (observers < at)
+		at = observers;
 	if (reads < at)
 		at = reads;
 	if (links < at)
@@ -446,7 +493,7 @@ static int start_links(struct wtr_ensemble *e, int epoll)
 	};
 
 	e->links = peer_links_new(&options);
-	return e->links ? 0 : -errno;
+	return e->links ? wtr_masters_start(e, &options) : -errno;
 }
 
 static int start_elector(struct wtr_ensemble *e, int epoll)
@@ -478,6 +525,7 @@ static void start_zab(struct wtr_ensemble *e)
 	const struct conf *conf = e->core->conf;
 	struct zab_options options = {.sid = conf->sid,
 				      .observer = wtr_membership_observes(e),
+				      .serves_observers = conf->observer_master_port > 0,
 				      .rejoin_step_down = true,
 				      .tick_ms = conf->tick_ms,
 				      .init_limit = conf->init_limit,
@@ -516,6 +564,8 @@ void wtr_ensemble_stop(struct wtr_ensemble *e)
 {
 	if (e->links)
 		peer_links_free(e->links);
+	if (e->masters.links)
+		peer_links_free(e->masters.links);
 	if (e->elector)
 		peer_elector_free(e->elector);
 	wtr_configs_keep(&e->core->configs, NULL, 0);

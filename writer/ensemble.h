@@ -58,6 +58,21 @@
 
 enum { WTR_INBOX_BYTES = 256 << 20 };
 
+/* Observers at followers (masters.h). */
+struct wtr_masters {
+	struct peer_links *links; /* follower: to its observers; NULL: never */
+	bool relays;              /* .. and it takes them now */
+	bool parked;              /* `event` could not be taken */
+	struct peer_link_event event;
+
+	/* Observer: the voters of that configuration, drawn; whose turn is next; how many in a row
+	 * did not take it; where it is, or tries to be. */
+	const struct quorum_config *of;
+	int64_t order[QUORUM_MEMBERS_MAX];
+	uint32_t n, next, failed;
+	int64_t current;
+};
+
 struct wtr_ensemble {
 	struct wtr_core *core;
 	struct wtr_log *log;
@@ -97,6 +112,8 @@ struct wtr_ensemble {
 
 	bool parked; /* `event` could not be taken: ZAB's window, or a batch, is full */
 	struct peer_link_event event;
+
+	struct wtr_masters masters;
 };
 
 static inline struct zab *wtr_zab_of(const struct wtr_ensemble *e)
@@ -107,6 +124,16 @@ static inline struct zab *wtr_zab_of(const struct wtr_ensemble *e)
 static inline uint64_t wtr_ticks_ms(const struct wtr_ensemble *e, uint32_t n)
 {
 	return (uint64_t)e->core->conf->tick_ms * n;
+}
+
+/* The links that ZAB's peer is at, and its place there. */
+static inline struct peer_links *wtr_links_of(const struct wtr_ensemble *e, int32_t peer,
+					      int32_t *at)
+{
+	bool observer = e->masters.relays && peer > 0;
+
+	*at = observer ? peer - 1 : peer;
+	return observer ? e->masters.links : e->links;
 }
 
 /*

@@ -6,16 +6,6 @@
 
 static const struct wtr_origin nobody = {.worker = MSG_NO_WORKER};
 
-/* The session is a client's of that learner: one that has it here has lost it. */
-static void give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer)
-{
-	struct wtr_conn *conn = wtr_conn_of_session(c, s);
-
-	if (conn)
-		wtr_close(c, conn);
-	s->peer = (int16_t)peer;
-}
-
 static void fail(struct wtr_core *c, const struct quorum_request *r, enum zk_code code)
 {
 	wtr_submit_begin(c, NULL, NULL);
@@ -64,7 +54,7 @@ static void create_session(struct wtr_core *c, int32_t peer, const struct quorum
 		fail(c, r, ZSYSTEMERROR);
 		return;
 	}
-	give_to(c, s, peer);
+	wtr_give_to(c, s, peer);
 	wtr_session_touch(&c->sessions, s);
 	if (s->local)
 		wtr_session_upgrading(&c->sessions, s, true);
@@ -111,7 +101,7 @@ bool wtr_leader_revalidate(struct wtr_core *c, int32_t peer, struct quorum_touch
 
 	if (!s || s->closing || wtr_session_is_local(s))
 		return false;
-	give_to(c, s, peer);
+	wtr_give_to(c, s, peer);
 	wtr_leader_touch(c, session);
 	return true;
 }

@@ -35,6 +35,8 @@ void wtr_packet_put(struct wtr_ensemble *e, const struct zab_send *s)
 	const struct zab_packet *p = &s->packet;
 	struct jute_out out = jute_out_of(bytes, sizeof(bytes));
 	struct quorum_learner_info info = {p->sid, QUORUM_PROTOCOL_VERSION, p->config_version};
+	struct peer_links *links;
+	int32_t at;
 
 	switch (p->type) {
 	case QUORUM_FOLLOWERINFO:
@@ -58,7 +60,8 @@ void wtr_packet_put(struct wtr_ensemble *e, const struct zab_send *s)
 		quorum_packet_put(&out, p->type, p->zxid, NULL, 0);
 	}
 	CHECK(!out.failed);
-	peer_links_put(e->links, s->peer, bytes, jute_size(&out, bytes));
+	links = wtr_links_of(e, s->peer, &at);
+	peer_links_put(links, at, bytes, jute_size(&out, bytes));
 }
 
 /* Members of a multi, too: who logs what nobody can apply never starts again. */

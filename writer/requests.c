@@ -56,6 +56,15 @@ void wtr_close(struct wtr_core *c, struct wtr_conn *conn)
 	wtr_conn_forget(&c->conns, conn);
 }
 
+void wtr_give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer)
+{
+	struct wtr_conn *conn = wtr_conn_of_session(c, s);
+
+	if (conn)
+		wtr_close(c, conn);
+	s->peer = (int16_t)peer;
+}
+
 void wtr_refuse_session(struct wtr_core *c, struct wtr_conn *conn)
 {
 	refuse(c, conn->worker, conn->link.key);

@@ -45,7 +45,8 @@ struct wtr_session {
 	int32_t timeout_ms;
 	int32_t slot; /* index of heard[]; WTR_NO_SLOT until createSession is applied */
 	uint16_t worker;
-	int16_t peer;   /* leader: whose learner's client it is; WTR_NO_PEER, WTR_PEER_LOST */
+	int16_t peer;   /* whose learner's client it is, at a leader; whose observer's, at a
+			   follower that has some; WTR_NO_PEER, WTR_PEER_LOST */
 	bool closing;   /* its closeSession is prepared; forgotten once that is applied */
 	bool local;     /* this member's alone, as its slot is */
 	bool upgrading; /* local, but its createSession is under way: a global one from then on */

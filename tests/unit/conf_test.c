@@ -293,6 +293,8 @@ TEST_F(sup_conf, several_servers_are_an_ensemble_with_zookeepers_defaults, struc
 	EXPECT_I(f->c.vote_min_ms, ==, 200);
 	EXPECT_I(f->c.vote_max_ms, ==, 60000);
 	EXPECT_I(f->c.observer_delay_ms, ==, 200);
+	EXPECT_U(f->c.observer_master_port, ==, 0);
+	EXPECT_U(f->c.observer_master_bytes, ==, 32 << 20);
 	EXPECT_STR(f->t.ignored, "");
 	EXPECT_STR(f->t.unknown, "");
 	EXPECT_STR(f->t.remarks, "");
@@ -310,6 +312,7 @@ TEST_F(sup_conf, an_ensembles_keys_are_honoured_or_told_with_a_reason, struct co
 			      "observer.election.DelayMs=0\nquorumListenOnAllIPs=true\n"
 			      "multiAddress.enabled=true\nleaderServes=no\nsslQuorum=false\n"
 			      "localSessionsEnabled=true\nobserverMasterPort=2191\n"
+			      "zookeeper.observerMaster.sizeLimit=1048576\n"
 			      "syncEnabled=false\nquorum.cnxn.threads.size=20\n"
 			      "quorum.auth.server.saslLoginContext=x\ncommitLogCount=500\n"
 			      "tcpKeepAlive=true\nportUnification=true\n")));
@@ -321,12 +324,13 @@ TEST_F(sup_conf, an_ensembles_keys_are_honoured_or_told_with_a_reason, struct co
 	EXPECT_I(f->c.vote_min_ms, ==, 100);
 	EXPECT_I(f->c.vote_max_ms, ==, 100);
 	EXPECT_I(f->c.observer_delay_ms, ==, 0);
+	EXPECT_U(f->c.observer_master_port, ==, 2191);
+	EXPECT_U(f->c.observer_master_bytes, ==, 1 << 20);
 	EXPECT_TRUE(f->c.listen_on_all && f->c.several_addresses && !f->c.leader_serves);
 	EXPECT_TRUE(f->c.local_sessions && !f->c.local_sessions_upgrading);
 	EXPECT_STR(f->t.ignored,
 		   "TLS is not served yet: portUnification; SASL is not served yet: "
-		   "quorum.auth.server.saslLoginContext; observer masters are not served yet: "
-		   "observerMasterPort; "
+		   "quorum.auth.server.saslLoginContext; "
 		   "observers always keep log and snapshots: syncEnabled; keep-alive is always on "
 		   "between servers: tcpKeepAlive; the quorum has no such setting here: "
 		   "commitLogCount; the Java server's inside, without meaning here: "

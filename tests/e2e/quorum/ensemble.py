@@ -125,6 +125,8 @@ class Member(Server):
     def __init__(self, ensemble, sid, kind, role, listed=True):
         if ensemble.net:
             self.host = ensemble.net.address(sid)
+        elif ensemble.apart:
+            self.host = "127.0.7.%d" % sid
         super().__init__(kind, conf=dict(CONF, **ensemble.conf), jvm=ensemble.jvm)
         self.ensemble, self.sid, self.role, self.listed = ensemble, sid, role, listed
         self.ports = server.free_port(), server.free_port()
@@ -230,11 +232,13 @@ class Member(Server):
 
 
 class Ensemble:
-    """Members by spec (see above); conf: more lines of zoo.cfg, for all."""
+    """Members by spec (see above); conf: more lines of zoo.cfg, for all; apart: each has an address
+    of its own, for ports that are the same at all of them."""
 
-    def __init__(self, spec, conf=None, net=None, jvm=JVM):
+    def __init__(self, spec, conf=None, net=None, jvm=JVM, apart=False):
         self.spec, self.conf, self.net, self.jvm = spec, conf or {}, net, list(jvm)
         self.members = []
+        self.apart = apart
         self.led = set()            # those that were seen as leader
         voters, _, observers = spec.partition("+")
         for letter in voters:

@@ -1,0 +1,331 @@
+#!/usr/bin/python3
+"""Observers that follow a follower (observerMasterPort), of either kind, at masters of either kind.
+
+  masters.py [SPEC ...]
+
+In each ensemble (see ensemble.py; default ppp+pp, aaa+p, ppp+a) observers are at a follower's port for them:
+seen in its figures and its sockets. What clients do at an observer goes that way: writes, syncs, watches,
+sessions that move or end, signs of life. Then the master is killed, the leader is killed, an observer is
+behind, ahead, and empty; nothing is lost, and clients of Paddock's observers stay. Prints "RESULT passed failed".
+"""
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+
+import ensemble as en
+import wire as w
+from ensemble import Ensemble
+from server import end_all, free_port, wait_until
+
+EPHEMERAL = 1
+SHORT, LONG = 1500, 30000           # ms
+
+
+def expect(what, got, wanted):
+    if got != wanted:
+        raise AssertionError("%s: got %r, wanted %r" % (what, got, wanted))
+
+
+def ask(member, op, body):
+    c = member.session()
+    try:
+        return c.ok(op, body)
+    finally:
+        c.close()
+
+
+def connected(host, port):
+    """How many connections stand to that address, as the kernel says."""
+    wanted = "%08X:%04X" % (int.from_bytes(socket.inet_aton(host), "little"), port)
+    mapped = "0000000000000000FFFF0000" + wanted
+    found = 0
+    for name in ("tcp", "tcp6"):
+        with open("/proc/net/" + name) as f:
+            found += sum(line.split()[2] in (wanted, mapped) and line.split()[3] == "01"
+                         for line in f.readlines()[1:])
+    return found
+
+
+class Case:
+    """One ensemble; every test_* is a fact."""
+
+    def __init__(self, e, port):
+        self.e, self.port = e, port
+        self.o = e.observers()[0]
+
+    def master(self, observer=None):
+        """The follower that the observer is at, by its own account, once it serves."""
+        observer = observer or self.o
+
+        def found():
+            self.e.serving()
+            sid = int(observer.figures().get("zk_observer_master_id", -1))
+            m = [m for m in self.e.followers() if m.sid == sid]
+            return m and connected(m.host, self.port) and m[0] if not m else (
+                m[0] if connected(m[0].host, self.port) else None)
+        return wait_until("%r has a master" % observer, found, 30, 0.05)
+
+    def resume(self, member, c, timeout=LONG):
+        """A connection with that session, or None: it is no more. One that is behind closes: again."""
+        def tried():
+            n = w.Conn(member.port, 10.0, member.host)
+            try:
+                return (n,) if n.handshake(timeout, c.sid, c.passwd, zxid=c.zxid)[0] else (None,)
+            except (w.Closed, OSError):
+                return None
+        n = wait_until("%r is not behind" % member, tried, 10, 0.02)[0]
+        if n:
+            n.zxid = c.zxid
+        return n
+
+    def test_observers_are_at_followers(self):
+        for o in self.e.observers():
+            m = self.master(o)
+            wait_until("the master counts it", lambda m=m: int(
+                m.figures().get("zk_synced_observers", 0)) >= 1, 10, 0.05)
+        expect("at the leader's port for observers", connected(self.e.leader().host, self.port), 0)
+        expect("observers at the leader", int(
+            self.e.leader().figures()["zk_synced_observers"]), 0)
+
+    def test_writes_and_reads(self):
+        c = self.o.session()
+        for n in range(200):
+            c.send(w.CREATE, w.create("/w%d" % n, b"%d" % n))
+        for n in range(200):
+            expect("create", c.reply().err, 0)
+        expect("own write", c.ok(w.GET_DATA, w.read("/w199"))[0], b"199")
+        expect("a node that is there", c.ask(w.CREATE, w.create("/w0"))[0], w.NODE_EXISTS)
+        err, _ = c.ask(w.MULTI, w.multi([(w.CREATE, w.create("/m1")), (w.DELETE, w.path_version("/none"))]))
+        expect("a multi", err in (0, w.NO_NODE), True)
+        for m in self.e.members:
+            d = m.session()
+            d.call(w.SYNC, w.buf("/"))
+            expect("%r" % m, d.ok(w.GET_DATA, w.read("/w199"))[0], b"199")
+            expect("no half of a multi", d.ask(w.EXISTS, w.read("/m1"))[0], w.NO_NODE)
+            d.close()
+        c.close()
+
+    def test_a_large_write(self):
+        c, data = self.o.session(), os.urandom(700000)
+        c.ok(w.CREATE, w.create("/large", data))
+        expect("there", c.ok(w.GET_DATA, w.read("/large"))[0], data)
+        c.close()
+        ask(self.e.leader(), w.DELETE, w.path_version("/large"))
+
+    def test_sync_sees_what_was_told_before(self):
+        lead = self.e.leader().session()
+        lead.ok(w.CREATE, w.create("/s", b"-"))
+        seers = [o.session() for o in self.e.observers() for _ in range(3)]
+        for n in range(50):
+            lead.ok(w.SET_DATA, w.set_data("/s", b"%d" % n))
+            for c in seers:
+                c.send(w.SYNC, w.buf("/s"))
+                c.send(w.GET_DATA, w.read("/s"))
+            for c in seers:
+                expect("sync", c.reply().err, 0)
+                expect("read", c.reply().body(w.GET_DATA)[0], b"%d" % n)
+        for c in [lead] + seers:
+            c.close()
+
+    def test_watches(self):
+        c, lead = self.o.session(), self.e.leader().session()
+        lead.ok(w.CREATE, w.create("/watched", b"a"))
+        c.call(w.SYNC, w.buf("/"))
+        c.ok(w.GET_DATA, w.read("/watched", True))
+        lead.ok(w.SET_DATA, w.set_data("/watched", b"b"))
+        r = c.recv()
+        expect("event", (r.xid, r.event()[2]), (-1, b"/watched"))
+        c.close()
+        lead.close()
+
+    def test_a_session_moves_everywhere_and_back(self):
+        c = self.o.session()
+        c.ok(w.CREATE, w.create("/e", b"", flags=EPHEMERAL))
+        others = [m for m in self.e.members if m is not self.o]
+        for m in [self.e.leader()] + others + [self.o, others[0], self.o]:
+            n = self.resume(m, c)
+            if not n:
+                raise AssertionError("%r refuses the session" % m)
+            n.ok(w.SET_DATA, w.set_data("/e", b"at %d" % m.sid))
+            c.drop()
+            c = n
+        expect("owner", c.ok(w.EXISTS, w.read("/e")).ephemeralOwner, c.sid)
+        c.close()
+        expect("gone", ask_err(self.e.leader(), w.EXISTS, w.read("/e")), w.NO_NODE)
+
+    def test_who_lost_a_session_is_told(self):
+        """By an observer and its master, which are one for the leader. Apache's masters don't know either."""
+        m = self.master()
+        if m.kind != "paddock":
+            return
+        c = self.o.session()
+        c.ok(w.CREATE, w.create("/lost"))
+        n = self.resume(m, c)
+        n.ok(w.SET_DATA, w.set_data("/lost", b"new"))
+        try:
+            if not c.call(w.SET_DATA, w.set_data("/lost", b"old")).err:
+                raise AssertionError("an old connection was served")
+        except (w.Closed, OSError):
+            pass
+        expect("what counts", n.ok(w.GET_DATA, w.read("/lost"))[0], b"new")
+        back = self.resume(self.o, n)
+        back.ok(w.SET_DATA, w.set_data("/lost", b"newer"))
+        expect("the master all the while", self.master(), m)
+        back.close()
+
+    def test_a_dead_session_is_refused(self):
+        c = self.o.session()
+        n = self.resume(self.e.leader(), c)
+        n.close()
+        expect("a session that was closed", self.resume(self.o, c), None)
+
+    def test_touches_keep_sessions_and_silence_ends_them(self):
+        c = self.o.session(SHORT)
+        c.ok(w.CREATE, w.create("/live", b"", flags=EPHEMERAL))
+        end = time.monotonic() + 3 * SHORT / 1000
+        while time.monotonic() < end:
+            expect("a ping", c.call(w.PING).err, 0)
+            time.sleep(SHORT / 1000 / 5)        # a client's rhythm, not a wait
+        expect("lives", ask_err(self.e.leader(), w.EXISTS, w.read("/live")), 0)
+        wait_until("it expires", lambda: ask_err(
+            self.e.leader(), w.EXISTS, w.read("/live")) == w.NO_NODE, 15, 0.1)
+        c.drop()
+
+    def carry_over(self, victim):
+        """Kill it while clients are at the observer; what was acknowledged is there, who may stay stays."""
+        keeps, leads = self.o.kind == "paddock", victim is self.e.leader()
+        idle, busy = self.o.session(), self.o.session()
+        idle.ok(w.CREATE, w.create("/idle%d" % victim.sid, b""))
+        idle.ok(w.GET_DATA, w.read("/idle%d" % victim.sid, True))
+        done = []
+        for n in range(100):
+            busy.ok(w.CREATE, w.create("/busy%d-%d" % (victim.sid, n)))
+            done.append(n)
+        victim.signal_all(signal.SIGKILL)
+        victim.kill()
+        wait_until("the others serve", lambda: self.e.serving(60), 60)
+        self.master()
+        lead = self.e.leader().session()
+        lead.ok(w.SET_DATA, w.set_data("/idle%d" % victim.sid, b"x"))
+        if keeps:
+            r = idle.recv()
+            expect("an event at who stayed", (r.xid, r.event()[2]), (-1, b"/idle%d" % victim.sid))
+            expect("a read", idle.ok(w.GET_DATA, w.read("/idle%d" % victim.sid))[0], b"x")
+        for c in (idle, busy):
+            # Whose a session is the leader forgot with the master; a new one learns it from the first.
+            try:
+                if leads or not keeps:
+                    c.ok(w.CREATE, w.create("/more%d-%d" % (victim.sid, c.sid)))
+                    continue
+                c.call(w.CREATE, w.create("/more%d-%d" % (victim.sid, c.sid)))
+            except (w.Closed, OSError):
+                if leads and keeps:
+                    raise
+            n = self.resume(self.o, c)
+            expect("after all", n.ask(w.CREATE, w.create("/more%d-%d" % (victim.sid, c.sid)))[0]
+                   in (0, w.NODE_EXISTS), True)
+            n.close()
+        lead.call(w.SYNC, w.buf("/"))
+        for n in done:
+            lead.ok(w.EXISTS, w.read("/busy%d-%d" % (victim.sid, n)))
+        for c in (lead, idle, busy):
+            c.close()
+        victim.start(wait=False)
+        self.e.serving(60)
+
+    def test_the_master_dies(self):
+        self.carry_over(self.master())
+
+    def test_the_leader_dies(self):
+        self.carry_over(self.e.leader())
+
+    def test_an_observer_comes_back_behind_and_empty(self):
+        for fresh in (False, True):
+            self.o.kill()
+            if fresh:
+                self.o.wipe()
+            lead = self.e.leader().session()
+            for n in range(300):
+                lead.send(w.CREATE, w.create("/back%d-%d" % (fresh, n), b"x" * 100))
+            for n in range(300):
+                expect("create", lead.reply().err, 0)
+            lead.close()
+            self.o.start(wait=False)
+            self.e.serving(60)
+            self.master()
+            c = self.o.session()
+            c.call(w.SYNC, w.buf("/"))
+            c.ok(w.EXISTS, w.read("/back%d-299" % fresh))
+            c.close()
+
+    def test_all_are_equal(self):
+        self.e.check_equal()
+        expect("differences", sum(self.e.mismatches().values()), 0)
+
+
+def ask_err(member, op, body):
+    c = member.session()
+    try:
+        c.call(w.SYNC, w.buf("/"))
+        return c.ask(op, body)[0]
+    finally:
+        c.close()
+
+
+def run(spec, only):
+    """(facts that held, that did not)"""
+    print(spec, flush=True)
+    passed = failed = 0
+    port = free_port()
+    with Ensemble(spec, {"observerMasterPort": port}, apart=True) as e:
+        e.start()
+        case = Case(e, port)
+        for name in [n for n in vars(Case) if n.startswith("test_")]:
+            if only and not any(o in name for o in only):
+                continue
+            began = time.monotonic()
+            try:
+                getattr(case, name)()
+                passed += 1
+                print("  %s: %.1f s" % (name[5:].replace("_", " "), time.monotonic() - began), flush=True)
+            except Exception as error:  # pylint: disable=broad-except
+                failed += 1
+                print("FAILED: %s: %s: %s: %s" % (spec, name, type(error).__name__, error))
+                traceback.print_exc(file=sys.stdout)
+                for m in e.members:
+                    print("--- %r\n%s" % (m, m.log_tail(2500)), flush=True)
+                try:
+                    for m in e.members:
+                        if not m.up():
+                            m.start(wait=False)
+                    e.serving(60)
+                except Exception:  # pylint: disable=broad-except
+                    break
+    return passed, failed
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("specs", nargs="*", default=["ppp+pp", "aaa+p", "ppp+a"])
+    p.add_argument("-k", action="append", help="tests whose name has this")
+    o = p.parse_args()
+    passed = failed = 0
+    for spec in en.possible(o.specs):
+        try:
+            good, bad = run(spec, o.k)
+            passed, failed = passed + good, failed + bad
+        except Exception as e:  # pylint: disable=broad-except
+            failed += 1
+            print("FAILED: %s: %s" % (type(e).__name__, e))
+            traceback.print_exc(file=sys.stdout)
+    print("RESULT %d %d" % (passed, failed))
+    end_all()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
