@@ -35,6 +35,9 @@
 	X(SYNC_AT_ONCE, "a sync is answered before what was proposed is committed")                \
 	X(UPTODATE_EARLY, "UPTODATE is sent before the quorum for NEWLEADER")                      \
 	X(JOIN_AT_ACK, "proposals go to a learner only after its ACK of NEWLEADER")                \
+	X(AHEAD_NOT_HELD, "a master takes what an observer has more for a tail that nobody needs") \
+	X(INFORM_TOO_EARLY, "a master tells observers what is only proposed")                      \
+	X(INFORM_LEFT_OUT, "a master leaves out what is decided and not durable there yet")        \
 	X(PROMISE_FORGOTTEN, "disk: acceptedEpoch is currentEpoch after a restart")                \
 	X(SYNC_ERROR_IGNORED, "disk: a failed sync is taken for a good one")                       \
 	X(TORN_TAIL_KEPT, "disk: recovery goes on behind a record that is torn")                   \

@@ -264,6 +264,8 @@ static int on_proposal(struct zab *z, struct zab_out *out, const struct zab_pack
 		z->last_seen = in->config;
 		out->flags |= ZAB_OUT_CONFIG;
 	}
+	if (BUG(INFORM_TOO_EARLY))
+		zab_peers_tell(z, in->zxid, in->zxid);
 	if (BUG(ACK_BEFORE_DURABLE) && (z->phase == ZAB_NLACKED || z->phase == ZAB_ACTIVE))
 		ack_proposals(z);
 	return 0;
@@ -283,7 +285,8 @@ static int on_commit(struct zab *z, struct zab_out *out, int64_t zxid)
 	if (is_repeated(z, zxid))
 		return 0;
 	decide(z, out, zxid);
-	zab_peers_tell(z, zxid, zxid);
+	if (!BUG(INFORM_TOO_EARLY))
+		zab_peers_tell(z, zxid, zxid);
 	zab_relay_advance(z, out);
 	return 0;
 }

@@ -31,7 +31,7 @@ static void sync_or_hold(struct zab *z, struct zab_out *out, int32_t peer)
 	struct zab_peer *p = &z->peer[peer];
 	int64_t next = z->commit_zxid + 1;
 
-	if (!p->waits && is_ahead(z, p->last_zxid)) {
+	if (!p->waits && is_ahead(z, p->last_zxid) && !BUG(AHEAD_NOT_HELD)) {
 		if (!p->held)
 			p->deadline_ms = z->now_ms + zab_ticks(z, z->opt.init_limit);
 		p->held = true;
@@ -40,7 +40,8 @@ static void sync_or_hold(struct zab *z, struct zab_out *out, int32_t peer)
 	if (p->held)
 		p->deadline_ms = UINT64_MAX; /* until there is a state, if it takes one */
 	p->held = false;
-	if (!zab_peer_sync(z, out, peer, z->commit_zxid) || z->decided_zxid <= z->commit_zxid)
+	if (!zab_peer_sync(z, out, peer, z->commit_zxid) || z->decided_zxid <= z->commit_zxid ||
+	    BUG(INFORM_LEFT_OUT))
 		return;
 	/* Of this epoch: the history before it was durable before its leader was acknowledged. */
 	if (next <= zab_start_of(z))

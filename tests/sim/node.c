@@ -25,7 +25,8 @@ bool sim_node_serves(const struct sim_node *n)
 
 bool sim_node_listens(const struct sim_node *n)
 {
-	return n->up && n->zab.role == ZAB_LEADING;
+	return n->up && (n->zab.role == ZAB_LEADING ||
+			 (sim.masters && n->zab.role == ZAB_FOLLOWING && sim_node_serves(n)));
 }
 
 static void simple(struct sim_node *n, enum zab_event_type type, int32_t peer)
@@ -207,7 +208,8 @@ static void send_range(struct sim_node *n, int c, const struct zab_send *s)
 
 static void send_one(struct sim_node *n, const struct zab_send *s)
 {
-	int c = n->conn >= 0 ? n->conn : n->peer_conn[s->peer];
+	bool to_leader = s->peer == 0 && n->conn >= 0;
+	int c = to_leader ? n->conn : n->peer_conn[s->peer];
 
 	if (c < 0)
 		return;
@@ -229,7 +231,7 @@ static void send_one(struct sim_node *n, const struct zab_send *s)
 		return;
 	case ZAB_SEND_CLOSE:
 		sim_net_close(c, n->id);
-		if (n->conn >= 0)
+		if (to_leader)
 			n->conn = -1;
 		else
 			n->peer_conn[s->peer] = -1;
@@ -323,6 +325,41 @@ static void arm_timer(struct sim_node *n, uint64_t deadline_ms)
 	sim_at(at - sim.now_us, EV_TIMER, n->id, n->life, at);
 }
 
+static void forward_sync(struct sim_node *n, int peer, uint64_t sees)
+{
+	uint32_t at = (n->sync_head + n->n_syncs) % 64;
+
+	if (n->n_syncs == 64)
+		return;
+	n->n_syncs++;
+	n->syncs_at[at] = sees;
+	n->syncs_for[at] = peer;
+	send_packet(n, n->conn, QUORUM_REQUEST, -1, 0);
+}
+
+static void synced(struct sim_node *n)
+{
+	uint32_t at = n->sync_head;
+
+	if (!n->n_syncs)
+		sim_fail("member %d got an answer to a sync that it did not ask", n->id + 1);
+	if ((uint64_t)n->zab.decided_zxid < n->syncs_at[at])
+		sim_fail("member %d: a sync does not see what was committed before", n->id + 1);
+	n->sync_head = (at + 1) % 64;
+	n->n_syncs--;
+	if (n->syncs_for[at] > 0 && n->peer_conn[n->syncs_for[at]] >= 0)
+		send_packet(n, n->peer_conn[n->syncs_for[at]], QUORUM_SYNC, 0, 0);
+}
+
+/* A follower has it of an observer. */
+static void relay(struct sim_node *n, int peer, const struct sim_message *m)
+{
+	if (m->packet.type == QUORUM_REQUEST && m->value)
+		sim_node_write(n, m->value);
+	else if (m->packet.type == QUORUM_REQUEST)
+		forward_sync(n, peer, 0);
+}
+
 static void deliver(struct sim_node *n, int c, const struct sim_message *m)
 {
 	if (n->zab.role == ZAB_LEADING) {
@@ -336,16 +373,8 @@ static void deliver(struct sim_node *n, int c, const struct sim_message *m)
 	}
 	if (m->packet.type == QUORUM_PING)
 		send_packet(n, c, QUORUM_PING, m->packet.zxid, 0);
-	if (m->packet.type == QUORUM_SYNC) {
-		if (!n->n_syncs)
-			sim_fail("member %d got an answer to a sync that it did not ask",
-				 n->id + 1);
-		if ((uint64_t)n->zab.decided_zxid < n->syncs_at[n->sync_head])
-			sim_fail("member %d: a sync does not see what was committed before",
-				 n->id + 1);
-		n->sync_head = (n->sync_head + 1) % 64;
-		n->n_syncs--;
-	}
+	if (m->packet.type == QUORUM_SYNC)
+		synced(n);
 }
 
 static void perform(struct sim_node *n, const struct zab_out *out, const struct sim_message *m,
@@ -408,7 +437,7 @@ static void step(struct sim_node *n, struct zab_event *e, const struct sim_messa
 
 void sim_node_connected(struct sim_node *n, int c, bool as_leader)
 {
-	int i = 0;
+	int i = n->zab.role == ZAB_FOLLOWING; /* its leader is 0 */
 
 	if (!as_leader) {
 		if (n->zab.phase != ZAB_CONNECT || !n->up)
@@ -444,8 +473,11 @@ void sim_node_lost(struct sim_node *n, int c)
 {
 	int i = peer_of(n, c);
 
-	if (n->zab.role == ZAB_LEADING && i >= 0) {
+	if (n->zab.role != ZAB_LOOKING && i >= 0) {
 		n->peer_conn[i] = -1;
+		for (int k = 0; k < 64; k++)
+			if (n->syncs_for[k] == i)
+				n->syncs_for[k] = -1;
 		simple(n, ZAB_LOST, i);
 	} else if (n->conn == c) {
 		n->conn = -1;
@@ -458,14 +490,17 @@ void sim_node_receive(struct sim_node *n, int c, const struct sim_message *m)
 	struct zab_event e = {.type = ZAB_RECEIVE, .packet = &m->packet};
 	uint32_t life = n->life;
 
-	e.peer = n->zab.role == ZAB_LEADING ? peer_of(n, c) : 0;
-	if (e.peer < 0 || (n->zab.role != ZAB_LEADING && n->conn != c))
+	e.peer = n->conn == c ? 0 : peer_of(n, c);
+	if (e.peer < 0)
 		return;
 	step(n, &e, m, m->value);
 	if (n->life != life || n->zab.role == ZAB_LOOKING)
 		return;
-	if (sim_node_serves(n) &&
-	    (n->zab.role == ZAB_LEADING ? n->zab.peer[e.peer].phase == ZAB_PEER_ACTIVE : true))
+	if (!sim_node_serves(n) || (n->conn != c && n->zab.peer[e.peer].phase != ZAB_PEER_ACTIVE))
+		return;
+	if (n->zab.role == ZAB_FOLLOWING && n->conn != c)
+		relay(n, e.peer, m);
+	else
 		deliver(n, c, m);
 }
 
@@ -499,11 +534,10 @@ void sim_node_sync(struct sim_node *n)
 	    n->paused_until_us > sim.now_us)
 		return;
 	leader = &sim.node[n->zab.leader_sid - 1];
-	n->syncs_at[(n->sync_head + n->n_syncs++) % 64] =
-	    leader->zab.role == ZAB_LEADING && leader->zab.epoch == n->zab.epoch
-		? (uint64_t)leader->zab.last_zxid
-		: 0;
-	send_packet(n, n->conn, QUORUM_REQUEST, -1, 0);
+	forward_sync(n, 0,
+		     leader->zab.role == ZAB_LEADING && leader->zab.epoch == n->zab.epoch
+			 ? (uint64_t)leader->zab.last_zxid
+			 : 0);
 }
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -546,6 +580,7 @@ void sim_node_boot(struct sim_node *n)
 				  .wants_state = sim_chance(10)};
 	struct zab_options options = {.sid = n->id + 1,
 				      .observer = n->observer,
+				      .serves_observers = sim.masters,
 				      .rejoin_step_down = true,
 				      .tick_ms = sim.tick_ms,
 				      .init_limit = 10,
@@ -615,7 +650,9 @@ void sim_node_event(struct sim_node *n, int kind, uint64_t arg)
 		return;
 	case EV_DIAL:
 		if (n->zab.phase == ZAB_CONNECT)
-			sim_net_dial(n->id, (int)n->zab.leader_sid - 1);
+			sim_net_dial(n->id, sim.masters && n->observer
+						? (int)sim_below((uint64_t)sim.n_voters)
+						: (int)n->zab.leader_sid - 1);
 		return;
 	case EV_CRASH:
 		sim_node_crash(n, true);

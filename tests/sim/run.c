@@ -351,6 +351,7 @@ static void arrange(uint64_t seed)
 	sim.n_voters = sim_chance(60) ? 3 : 5;
 	observers = sim_chance(40) ? (int)sim_between(1, 2) : 0;
 	sim.n_nodes = sim.n_voters + observers;
+	sim.masters = observers && sim_chance(60);
 	sim.tick_ms = (uint32_t)sim_between(20, 120);
 	sim.write_gap_us = (unsigned)sim_between(1000, 16000);
 	sim.fault_gap_ms = (unsigned)sim_between(60, 900);

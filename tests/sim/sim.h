@@ -172,16 +172,17 @@ struct sim_node {
 	bool snapshotting;
 	bool electing; /* an event EV_ELECT is queued */
 	struct fle fle;
-	uint64_t vote_us; /* when the earliest EV_VOTE_TIMER is due; 0: none */
-	int64_t promised; /* the greatest epoch, in any life */
-	uint64_t shown;   /* count of what was published in any life */
-	int conn;         /* learner: to the leader; -1 */
-	int peer_conn[ZAB_PEERS_MAX];
+	uint64_t vote_us;             /* when the earliest EV_VOTE_TIMER is due; 0: none */
+	int64_t promised;             /* the greatest epoch, in any life */
+	uint64_t shown;               /* count of what was published in any life */
+	int conn;                     /* learner: to the leader; -1 */
+	int peer_conn[ZAB_PEERS_MAX]; /* of a leader's learners, a follower's observers (1..) */
 	int tries;
 	bool snap_pending;
 	uint64_t timer_us;     /* when the earliest timer event is due; 0: none */
 	uint32_t sync_life;    /* syncs of an earlier number are void */
 	uint64_t syncs_at[64]; /* forwarded syncs: what must be visible at their answer */
+	int syncs_for[64];     /* .. and whose they are: an observer by its number; 0: ours */
 	uint32_t sync_head, n_syncs;
 	bool lose_log, armed_before_store, armed_after_store;
 };
@@ -260,6 +261,7 @@ struct sim {
 	int n_nodes, n_voters;
 	uint32_t tick_ms;
 	bool real_election;
+	bool masters;     /* observers follow any voter, by followers too */
 	bool silent_end;  /* no writes after the faults */
 	uint32_t vote_ms; /* the real one's waits */
 	bool strict;      /* check claims where they are made, not only what comes of them */
