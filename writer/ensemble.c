@@ -413,6 +413,8 @@ uint64_t wtr_ensemble_deadline_ms(const struct wtr_ensemble *e)
 		 observers =
 		     e->masters.links ? peer_links_deadline_ms(e->masters.links) : UINT64_MAX;
 
+	if (wtr_masters_wait(e))
+		return e->core->now_ms;
 	if (observers < at)
 		at = observers;
 	if (reads < at)

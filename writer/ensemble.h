@@ -65,9 +65,9 @@ struct wtr_masters {
 	bool parked;              /* `event` could not be taken */
 	struct peer_link_event event;
 
-	/* Observer: the voters of that configuration, drawn; whose turn is next; how many in a row
-	 * did not take it; where it is, or tries to be. */
-	const struct quorum_config *of;
+	/* Observer: the voters of that version of the configuration, drawn; whose turn is next; how
+	 * many in a row did not take it; where it is, or tries to be. */
+	int64_t version;
 	int64_t order[QUORUM_MEMBERS_MAX];
 	uint32_t n, next, failed;
 	int64_t current;

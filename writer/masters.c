@@ -179,12 +179,17 @@ void wtr_masters_answered(struct wtr_ensemble *e, int32_t peer, int64_t zxid,
 	peer_links_put(e->masters.links, peer - 1, bytes, jute_size(&out, bytes));
 }
 
+bool wtr_masters_wait(const struct wtr_ensemble *e)
+{
+	return e->masters.parked && wtr_relay_ready(e->core);
+}
+
 /* --- an observer ------------------------------------------------------------------------- */
 
 /* The voters, shuffled. */
 static void draw(struct wtr_masters *m, const struct quorum_config *c, uint64_t seed)
 {
-	m->of = c;
+	m->version = c->version;
 	m->n = m->next = m->failed = 0;
 	for (uint32_t i = 0; i < c->n_members; i++) {
 		uint32_t other;
@@ -224,7 +229,7 @@ bool wtr_masters_choose(struct wtr_ensemble *e, struct quorum_member *at)
 	const struct quorum_member *chosen = NULL;
 
 	if (conf->observer_master_port && z->role == ZAB_OBSERVING) {
-		if (m->of != z->committed)
+		if (!m->n || m->version != z->committed->version)
 			draw(m, z->committed, clock_mono_us() ^ (uint64_t)conf->sid << 32);
 		chosen = next_master(m, z);
 	}

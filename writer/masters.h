@@ -29,6 +29,9 @@ void wtr_masters_reset(struct wtr_ensemble *e);
 /* What came of them. True: something was done. */
 bool wtr_masters_take(struct wtr_ensemble *e);
 
+/* Is there something that had no room before, and has now? */
+bool wtr_masters_wait(const struct wtr_ensemble *e);
+
 /* ZAB closes one. */
 void wtr_masters_close(struct wtr_ensemble *e, int32_t peer);
 
