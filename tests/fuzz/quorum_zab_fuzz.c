@@ -84,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	zab_init(&z, &(struct zab_options){.sid = 1,
 					   .observer = data[1] & 2,
 					   .rejoin_step_down = data[1] & 4,
+					   .serves_observers = data[1] & 8,
 					   .tick_ms = 10,
 					   .init_limit = 10,
 					   .sync_limit = 5,
