@@ -129,6 +129,7 @@ int wtr_helper_start(struct wtr_helper *p)
 {
 	pthread_condattr_t attr;
 
+	atomic_store(&p->stop, false); /* a member stops and starts it when its log changes */
 	atomic_store(&p->purge, true);
 	atomic_store(&p->no_room, sto_log_is_scant(p->log));
 	if (atomic_load(&p->no_room))

@@ -30,6 +30,7 @@ enum {
 	HERE_MAX = 64 << 10,  /* bytes of a batch for which the loop itself may wait */
 	NOP_MS = 10,          /* at most one DOWN_NOP in that time */
 	RECLAIM_WAIT_MS = 20, /* look again whether readers have gone on */
+	LOG_WAIT_MS = 5000,   /* a segment that takes so long is worth a line */
 	FULL_MS = 1,          /* look again whether there is room */
 	REBUILD_MS = 5000,    /* between two rebuilds of a heap that is in pieces */
 	EVENTS_MAX = 32,
@@ -379,14 +380,30 @@ static bool log_waits(struct wtr_loop *l)
 	return !l->core.log_full && sto_log_is_tight(l->log.log, l->core.flight_bytes);
 }
 
+/* True: it does. It is a matter of milliseconds; who waits for long finds out why. */
+static bool wait_for_log(struct wtr_loop *l)
+{
+	if (!log_waits(l)) {
+		l->log_waits_ms = 0;
+		return false;
+	}
+	if (!l->log_waits_ms) {
+		l->log_waits_ms = l->turn_ms | 1;
+		l->log_wait_told = false;
+		wtr_helper_kick(&l->helper);
+	} else if (!l->log_wait_told && l->turn_ms >= l->log_waits_ms + LOG_WAIT_MS) {
+		l->log_wait_told = true;
+		LOG_W("log dir=%s: the next segment is not there after %d s, requests wait for it",
+		      l->helper.log_dir, LOG_WAIT_MS / 1000);
+	}
+	return true;
+}
+
 static bool take(struct wtr_loop *l)
 {
-	bool taken = false, waits = log_waits(l);
+	bool taken = false;
 
-	if (waits && !l->log_waits)
-		wtr_helper_kick(&l->helper);
-	l->log_waits = waits;
-	if (waits || l->core.out.len > WTR_OUT_BYTES)
+	if (wait_for_log(l) || l->core.out.len > WTR_OUT_BYTES)
 		return false;
 	for (unsigned i = 0; i < l->board->n_workers; i++)
 		taken = take_from(l, i) || taken;
@@ -513,7 +530,7 @@ static bool has_work(const struct wtr_loop *l)
 		return true;
 	if (!wtr_log_busy(&l->log) && (l->core.to_log || (l->core.fill && l->core.fill->n)))
 		return true;
-	return wtr_core_ready(&l->core) && !l->log_waits && !rings_are_empty(l);
+	return wtr_core_ready(&l->core) && !l->log_waits_ms && !rings_are_empty(l);
 }
 
 static int sleep_ms(const struct wtr_loop *l)
@@ -529,7 +546,7 @@ static int sleep_ms(const struct wtr_loop *l)
 		ms = RECLAIM_WAIT_MS;
 	if (l->core.out.len)
 		ms = FULL_MS;
-	else if (l->log_waits)
+	else if (l->log_waits_ms)
 		ms = FULL_MS;
 	else if (!wtr_core_ready(&l->core) && ms < FULL_MS)
 		ms = FULL_MS; /* what is overdue needs room; the log thread wakes us */

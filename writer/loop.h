@@ -51,7 +51,9 @@ struct wtr_loop {
 	    *tail; /* standalone: entries that a predecessor logged and nobody may have seen */
 	size_t tail_len, tail_done;
 	bool in_service;
-	bool log_waits; /* nothing is taken until the next segment is prepared, or can't be */
+	/* Since when nothing is taken until the next segment is prepared, or can't be; 0: it is. */
+	uint64_t log_waits_ms;
+	bool log_wait_told;
 
 	size_t out_done;            /* bytes of core.out that are in the ring */
 	int64_t told_zxid;          /* of the last DOWN_TXN there */

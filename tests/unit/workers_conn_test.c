@@ -1,5 +1,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 
 #include "tests/unit/workers_fx.h"
 
@@ -366,6 +367,31 @@ FX_TEST(workers_conn, new_writer_gets_session_auth_and_what_is_unanswered_in_ord
 	EXPECT_I(fx_pop(f), ==, 0);
 	new_writer(f, 7);
 	EXPECT_I(fx_pop(f), ==, 0);
+}
+
+/* It may have gone on at another member: what it left here must not be done behind that. */
+FX_TEST(workers_conn, new_writer_gets_nothing_that_a_client_left_behind)
+{
+	struct wrk_conn *left = fx_open(f), *stays = fx_open(f);
+	int ends[2][2];
+
+	REQUIRE(EXPECT_I(socketpair(AF_UNIX, SOCK_STREAM, 0, ends[0]), ==, 0));
+	REQUIRE(EXPECT_I(socketpair(AF_UNIX, SOCK_STREAM, 0, ends[1]), ==, 0));
+	left->fd = ends[0][0];
+	stays->fd = ends[1][0];
+	fx_feed(f, left, hex(CREATE_A));
+	EXPECT_I(fx_pop(f), ==, UP_REQUEST);
+	fx_feed(f, stays, hex(CREATE_A));
+	EXPECT_I(fx_pop(f), ==, UP_REQUEST);
+	close(ends[0][1]);
+
+	new_writer(f, 7);
+	EXPECT_I(stays->state, ==, WRK_OPEN);
+	EXPECT_I(fx_pop(f), ==, UP_ATTACH);
+	EXPECT_U(f->got.head.conn, ==, wrk_conn_name(&f->w, stays));
+	EXPECT_I(fx_pop(f), ==, UP_REQUEST);
+	EXPECT_I(fx_pop(f), ==, 0);
+	close(ends[1][1]);
 }
 
 struct takeover {

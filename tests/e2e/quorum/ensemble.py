@@ -196,7 +196,11 @@ class Member(Server):
     def session(self, timeout=30000, seconds=10.0):
         c = w.Conn(self.port, seconds, self.host)
         c.nudged = self.kind == "paddock"       # see answer()
-        if not c.handshake(timeout)[0]:
+        try:
+            given = c.handshake(timeout)[0]
+        except socket.timeout:
+            raise AssertionError("%r does not answer who asks for a session" % self) from None
+        if not given:
             raise AssertionError("%r refuses a session" % self)
         return c
 

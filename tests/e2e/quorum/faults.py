@@ -90,7 +90,7 @@ class Case:
                 m.signal_all(signal.SIGCONT)
         self.e.serving(60)
         self.without_leader(began)
-        self.deposed += [(m, began, time.monotonic() + self.silence()) for m in members]
+        self.deposed += [(m, began - PATIENCE, time.monotonic() + self.silence()) for m in members]
 
     def look(self, what):
         """The clients rest while all trees are compared."""
@@ -110,7 +110,9 @@ class Case:
 
     def hung(self):
         """Members that took a request and, though nothing was done to them, gave no answer."""
-        return ["%r from %.1f to %.1f" % (m, a, b) for c in self.load.all for m, a, b in c.hung
+        wall = time.time() - time.monotonic()
+        return ["%r from %s to %s" % (m, *(time.strftime("%H:%M:%S", time.gmtime(wall + t)) for t in (a, b)))
+                for c in self.load.all for m, a, b in c.hung
                 if m.kind == "paddock" and not self.excused(m, a) and not self.excused(m, b)
                 and not any(x <= a <= y or x <= b <= y for x, y in self.leaderless)]
 
@@ -309,7 +311,7 @@ def cuts(case, pairs):
         for a, b in pairs:
             case.net.heal(a.sid, b.sid)
     case.e.serving(60)
-    case.deposed += [(m, began, time.monotonic()) for m in case.e.members]
+    case.deposed += [(m, began - PATIENCE, time.monotonic()) for m in case.e.members]
     case.more("healed")
 
 

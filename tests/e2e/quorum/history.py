@@ -25,7 +25,7 @@ import bisect
 from collections import Counter, namedtuple
 
 OK, NO_NODE, BAD_VERSION, NODE_EXISTS = 0, -101, -103, -110
-EXPIRED = -112
+EXPIRED, THROTTLED = -112, -127
 Violation = namedtuple("Violation", "kind text op")
 Event = namedtuple("Event", "type path")            # a notification, in a session's stream
 # The watches were set again on a new connection, as of zxid; absent: those on nodes not there. A
@@ -56,6 +56,11 @@ class Op:
         self.member = self.asked = self.answered = self.outcome = self.err = self.zxid = None
         self.data = self.stat = self.names = None
         self.found = None                           # an unknown write: the zxid that it got
+
+    @property
+    def took_zxid(self):
+        """A write that was answered; a member without room turns some away before they get one."""
+        return bool(self.parts) and self.outcome != "unknown" and self.err != THROTTLED
 
     def __repr__(self):
         what = " ".join("%s %s%s" % (p.kind, p.name or p.path, "" if p.value is None else
@@ -305,7 +310,7 @@ class Checker:
         """Each zxid belongs to one write."""
         owner = {}
         for op in self.writes:
-            if op.zxid is None or op.outcome == "unknown":
+            if op.zxid is None or not op.took_zxid:
                 continue
             other = owner.setdefault(op.zxid, op)
             if other is not op:
@@ -406,7 +411,7 @@ class Checker:
 
     def check_refusal(self, op):
         """An error of a single write, against the state just below its zxid."""
-        if op.outcome != "failed" or len(op.parts) != 1:
+        if op.outcome != "failed" or len(op.parts) != 1 or not op.took_zxid:
             return
         if op.err == EXPIRED and op.session.ended:
             return
@@ -483,7 +488,7 @@ class Checker:
         for _, asking, op in sorted(moments, key=lambda m: m[:2]):
             if not asking:
                 high = max(high, op.zxid)
-            elif op.parts and op.zxid <= high:
+            elif op.took_zxid and op.zxid <= high:
                 self.bad("order", "0x%x was acknowledged before %r", high, op)
             elif not op.parts and op.zxid < high:
                 self.bad("sync", "0x%x was acknowledged before the sync: %r", high, op)
@@ -508,7 +513,7 @@ class Checker:
                 self.bad("back", "0x%x after 0x%x: %r", e.zxid, zxid, e)
             zxid = max(zxid, e.zxid)
             self.check_watches(watches, e)
-            if e.parts:
+            if e.took_zxid:
                 for op in lost:
                     if op.found is not None and not last < op.found < e.zxid:
                         self.bad("order", "0x%x, not between 0x%x and %r: %r", op.found, last, e,

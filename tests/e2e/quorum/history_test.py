@@ -137,6 +137,8 @@ class Run:
         fate = self.rng.random() if self.losses else 1
         if fate < 0.04:             # never arrives
             return self.lose(s, op)
+        if fate > 0.97 and self.losses:     # no room at its member
+            return self.turn_away(s, op)
         op.err, op.zxid, answers = self.model.submit(op)
         if fate < 0.08:
             op.zxid = op.err = None
@@ -149,6 +151,12 @@ class Run:
                 p.stat = said
         self.catch_up(s, op.zxid)
         op.answered = self.tick()
+        s.stream.append(op)
+        return op
+
+    def turn_away(self, s, op):
+        self.catch_up(s, self.members[s.member])
+        op.outcome, op.err, op.zxid, op.answered = "failed", h.THROTTLED, s.seen, self.tick()
         s.stream.append(op)
         return op
 
@@ -388,7 +396,7 @@ def late_zxid(run):
 
 def same_zxid(run):
     a = pick(run, lambda o: kind_of("set")(o))
-    b = pick(run, lambda o: kind_of("create", "failed")(o))
+    b = pick(run, lambda o: kind_of("create", "failed")(o) and o.took_zxid)
     if b is None:
         return None
     b.zxid = a.zxid
@@ -439,10 +447,11 @@ def lose_an_ephemeral(run):
 
 
 def wrong_owner(run):
-    op = pick(run, lambda o: kind_of("create")(o) and o.parts[0].ephemeral)
-    tree, path = run.history.tree, op.parts[0].path
-    if path not in tree:
+    tree = run.history.tree
+    op = pick(run, lambda o: kind_of("create")(o) and o.parts[0].ephemeral and o.parts[0].path in tree)
+    if op is None:
         return None
+    path = op.parts[0].path
     value, stat, acl = tree[path]
     tree[path] = (value, w.Stat(stat[:7] + (4711,) + stat[8:]), acl)
     return ["ephemeral"]

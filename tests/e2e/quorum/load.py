@@ -185,7 +185,8 @@ class Client(threading.Thread):
             return None
         xid, op = self.pending.popleft()
         if r.xid != xid:
-            raise Wrong("xid %d answered with %r" % (xid, r))
+            raise Wrong("xid %d answered with %r; it was %r, then %s" % (xid, r, op, [
+                o for _, o in self.pending]))
         op.answered = time.monotonic()
         decode(op, r)
         self.heard, self.zxid = op.asked, max(self.zxid, r.zxid)
