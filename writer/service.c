@@ -136,3 +136,47 @@ void wtr_service_entered(struct wtr_ensemble *e)
 	wtr_service_say(e, "");
 	wtr_service_extend(e);
 }
+
+/* --- for the operator -------------------------------------------------------------------- */
+
+void wtr_service_show(struct wtr_ensemble *e)
+{
+	struct shm_ensemble *view = &e->heritage->board->ensemble;
+	const struct zab *z = wtr_zab_of(e);
+	uint32_t n = 0;
+
+	for (int32_t i = 0; i < z->peers_end && n < SHM_MEMBERS; i++) {
+		const struct zab_peer *p = &z->peer[i];
+		struct shm_member_view *m = &view->learner[n];
+		struct peer_links *links;
+		struct peer_link_view link;
+		int32_t at;
+
+		if (p->phase < ZAB_PEER_INFO)
+			continue;
+		links = wtr_links_of(e, i, &at);
+		peer_links_view(links, at, &link);
+		atomic_store_explicit(&m->sid, p->sid, memory_order_relaxed);
+		atomic_store_explicit(&m->flags,
+				      SHM_MEMBER_THERE |
+					  (p->phase == ZAB_PEER_ACTIVE ? SHM_MEMBER_SYNCED : 0u) |
+					  (p->observer ? SHM_MEMBER_OBSERVER : 0u),
+				      memory_order_relaxed);
+		atomic_store_explicit(&m->acked, p->acked, memory_order_relaxed);
+		atomic_store_explicit(&m->queued, (int64_t)link.queued, memory_order_relaxed);
+		n++;
+	}
+	atomic_store_explicit(&view->n_learners, n, memory_order_relaxed);
+	atomic_store_explicit(&view->role, SHM_LOOKING + (uint32_t)z->role, memory_order_relaxed);
+	atomic_store_explicit(&view->phase, z->phase, memory_order_relaxed);
+	atomic_store_explicit(&view->epoch, z->epoch, memory_order_relaxed);
+	atomic_store_explicit(&view->leader_sid, z->role == ZAB_LOOKING ? -1 : z->leader_sid,
+			      memory_order_relaxed);
+	atomic_store_explicit(&view->master_sid, z->role == ZAB_OBSERVING ? e->masters.current : -1,
+			      memory_order_relaxed);
+	atomic_store_explicit(&view->relays, e->masters.relays, memory_order_relaxed);
+	atomic_store_explicit(&view->logged_zxid, z->last_zxid, memory_order_relaxed);
+	atomic_store_explicit(&view->durable_zxid, z->durable_zxid, memory_order_relaxed);
+	atomic_store_explicit(&view->committed_zxid, z->commit_zxid, memory_order_relaxed);
+	atomic_store_explicit(&view->must_sync, z->must_sync, memory_order_relaxed);
+}

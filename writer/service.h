@@ -31,6 +31,9 @@ void wtr_service_extend(struct wtr_ensemble *e);
 /* No connection may see what comes next. */
 void wtr_service_disconnect_all(struct wtr_ensemble *e);
 
+/* For the operator, once a turn: what this member is, and who is connected to it. */
+void wtr_service_show(struct wtr_ensemble *e);
+
 /* For the operator: why this member does not serve; "": it does. */
 void wtr_service_say(struct wtr_ensemble *e, const char *why);
 

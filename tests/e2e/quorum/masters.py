@@ -17,6 +17,7 @@ import time
 import traceback
 
 import ensemble as en
+import rot
 import wire as w
 from ensemble import Ensemble
 from server import end_all, free_port, wait_until
@@ -266,6 +267,23 @@ class Case:
             c.call(w.SYNC, w.buf("/"))
             c.ok(w.EXISTS, w.read("/back%d-299" % fresh))
             c.close()
+
+    def test_an_observer_without_its_history_takes_its_masters_state(self):
+        if self.o.kind != "paddock":
+            return
+        rot.fill(self.e)
+        self.e.settle()
+        self.o.kill()
+        rot.damage_log(self.o)
+        self.o.start(wait=False)
+        self.e.serving(60)
+        m = self.master()
+        expect("given up, and installed", [bool(self.o.complaints(said)) for said in (
+            rot.GIVEN_UP, rot.INSTALLED)], [True, True])
+        if all(v.kind == "paddock" for v in self.e.voters()):
+            sent = [v for v in self.e.members if v.complaints("gets the snapshot")]
+            expect("who sent it", sent and self.e.leader() not in sent, True)
+        expect("%r has it" % m, connected(m.host, self.port) > 0, True)
 
     def test_all_are_equal(self):
         self.e.check_equal()
