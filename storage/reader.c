@@ -72,16 +72,19 @@ void sto_reader_close(struct sto_reader *r)
 	free(r);
 }
 
-/* A batch of the segment in hand, from what was read of it or else from what it has by now. As
- * sto_seg_next(). */
+/* The next batch of the segment in hand that has something behind r->at, from what was read of it or
+ * else from what it has by now. As sto_seg_next(). */
 static int seg_batch(struct sto_reader *r)
 {
 	int got = 0;
 
 	for (int attempt = 0; !got && attempt < 2; attempt++) {
-		uint32_t number = r->seg.number;
+		uint32_t number;
 
-		got = sto_seg_next(&r->seg, &r->next, &r->left);
+		do {
+			number = r->seg.number;
+			got = sto_seg_next(&r->seg, &r->next, &r->left);
+		} while (got > 0 && r->seg.last_zxid <= r->at);
 		if (got)
 			break;
 		sto_seg_forget(&r->seg);
@@ -89,6 +92,8 @@ static int seg_batch(struct sto_reader *r)
 		if (r->seg.number != number)
 			got = sto_seg_seek(&r->seg, r->at);
 	}
+	if (got <= 0)
+		r->left = 0; /* that half is nobody's */
 	return got;
 }
 

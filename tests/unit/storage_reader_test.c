@@ -218,6 +218,39 @@ TEST_F(storage_reader, nothing_beyond_last_is_given_and_what_comes_later_is_foun
 	EXPECT_I(sto_log_close(f->log), ==, 0);
 }
 
+/* Blocks of a long batch come one after the other: a reader may meet the first of them. */
+TEST_F(storage_reader, half_of_a_batch_is_nothing_and_ends_the_reading, struct reader_fx, reader_up,
+       reader_down)
+{
+	uint8_t kept[STO_PAGE_BYTES], *end;
+	struct sto_reader *r;
+	const uint8_t *entry;
+	uint32_t len;
+	int64_t zxid;
+
+	open_log(f, 0, 16 * STO_BLOCK_RAW_MAX);
+	put(f, 2, 100, UINT32_MAX);
+	put(f, 5, STO_BLOCK_RAW_MAX / 2, UINT32_MAX);
+	end = f->m->file[0].data + STO_PAGE_BYTES + sto_log_bytes_since_open(f->log);
+	memcpy(kept, end - STO_PAGE_BYTES, sizeof(kept));
+	memset(end - STO_PAGE_BYTES, 0, sizeof(kept));
+	for (int64_t after = 0; after < 3; after++) {
+		REQUIRE(EXPECT_I(sto_reader_open(&r, &f->m->fs, "d", after), ==, 0));
+		for (int64_t i = after; i < 2; i++)
+			EXPECT_I(sto_reader_next(r, INT64_MAX, &zxid, &entry, &len), ==, 1);
+		for (int i = 0; i < 3; i++)
+			EXPECT_I(sto_reader_next(r, INT64_MAX, &zxid, &entry, &len), ==, 0);
+		memcpy(end - STO_PAGE_BYTES, kept, sizeof(kept));
+		EXPECT_I(sto_reader_next(r, INT64_MAX, &zxid, &entry, &len), ==, 1);
+		EXPECT_I(zxid, ==, 3);
+		memset(end - STO_PAGE_BYTES, 0, sizeof(kept));
+		sto_reader_close(r);
+	}
+	memcpy(end - STO_PAGE_BYTES, kept, sizeof(kept));
+	EXPECT_I(read_all(f, 0, f->last), ==, 0);
+	EXPECT_I(sto_log_close(f->log), ==, 0);
+}
+
 static void unlink_segment(struct reader_fx *f, int64_t zxid)
 {
 	char name[STO_NAME_MAX];
