@@ -19,6 +19,7 @@ Apache ("--to a"). Prints "RESULT passed failed".
 import argparse
 import collections
 import logging
+import os
 import sys
 import threading
 import time
@@ -287,4 +288,6 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)        # threads of kazoo's that look for a server do not end
