@@ -193,6 +193,8 @@ class Migration:
                                               else "in place"), member,
                                lambda m: m.turn(kind, fresh))
         usual = self.baseline[led] | {"kazoo: connection", "raw: connection to it"}
+        if led:     # with their leader all of Apache's drop their clients, where there are any
+            usual.add("raw: connection to another")
         if kinds - usual:
             raise AssertionError("%s: troubles that a restart of Apache does not make: %s" % (
                 label, sorted(kinds - usual)))
