@@ -45,20 +45,24 @@ int shm_tree_load(struct shm_tree *t, const struct shm_loaded *from)
 
 	if (path[0] != '/' || (!is_root && path[len - 1] == '/') || from->data_len < -1)
 		return -EINVAL;
+	shm_tree_prefetch(t, hash); /* it is there by the time that the node is made */
 	if (!is_root && !(parent = loaded_parent(t, path, len)))
 		return -ENOENT;
-	if (shm_index_newest(t, hash, path, len))
-		return -EEXIST;
 	shm_retire_private(t);
-	error = shm_node_reserve(t, hash, parent, from->owner);
-	if (error)
-		return error;
 	n = shm_node_new(t, path, len, from->owner != 0);
 	v = n ? shm_version_new(t, from->data_len, from->data) : NULL;
-	if (!v) {
+	if (!v)
+		error = -ENOMEM;
+	else if (shm_index_newest(t, hash, path, len))
+		error = -EEXIST;
+	else
+		error = shm_node_reserve(t, hash, parent, from->owner);
+	if (error) {
+		if (v)
+			shm_version_free(t, v);
 		if (n)
 			shm_node_drop(t, n);
-		return -ENOMEM;
+		return error;
 	}
 	load_stat(n, v, from);
 	n->parent = parent;

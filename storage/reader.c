@@ -72,8 +72,8 @@ void sto_reader_close(struct sto_reader *r)
 	free(r);
 }
 
-/* The next batch of the segment in hand that has something behind r->at, from what was read of it or
- * else from what it has by now. As sto_seg_next(). */
+/* The next batch of the segment in hand that has something behind r->at: from what was read, or
+ * from what it has by now. As sto_seg_next(). */
 static int seg_batch(struct sto_reader *r)
 {
 	int got = 0;
