@@ -66,8 +66,8 @@ struct wtr_masters {
 	struct peer_link_event event;
 
 	/* Observer: the voters of that version of the configuration, drawn; whose turn is next; how
-	 * many in a row did not take it; where it is, or tries to be. */
-	int64_t version;
+	 * many in a row did not take it, under that leader; where it is, or tries to be. */
+	int64_t version, leader;
 	int64_t order[QUORUM_MEMBERS_MAX];
 	uint32_t n, next, failed;
 	int64_t current;

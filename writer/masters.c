@@ -231,6 +231,9 @@ bool wtr_masters_choose(struct wtr_ensemble *e, struct quorum_member *at)
 	if (conf->observer_master_port && z->role == ZAB_OBSERVING) {
 		if (!m->n || m->version != z->committed->version)
 			draw(m, z->committed, clock_mono_us() ^ (uint64_t)conf->sid << 32);
+		if (m->leader != z->leader_sid)
+			m->failed = 0; /* who was no master while another led may be one now */
+		m->leader = z->leader_sid;
 		chosen = next_master(m, z);
 	}
 	if (chosen) {

@@ -10,8 +10,8 @@
  * Observer. It connects to that port of a voter: all of them in an order that is drawn when the
  * configuration changes, the next one after each end of a connection
  * (QuorumPeer.findLearnerMaster). The leader has no such port and is passed over. When none of the
- * others took it in a row, it goes to the leader's quorum port once, as observers without this key
- * do.
+ * others took it in a row under one leader, it goes to the leader's quorum port once, as observers
+ * without this key do.
  *
  * Runs in: writer, deciding thread.
  */
