@@ -69,21 +69,17 @@ void wtr_relay_touch(struct wtr_core *c, struct quorum_touch session)
 		wtr_learner_touch(c, c->zab.last_zxid);
 }
 
-struct losing {
-	int32_t peer;
-};
-
 static void lose(void *arg, struct wtr_link *l)
 {
 	struct wtr_session *s = WTR_OBJECT(l, struct wtr_session, link);
 
 	/* Nothing late of this connection can come, so who uses it first has it. */
-	if (s->peer == ((struct losing *)arg)->peer)
+	if (s->peer == *(const int32_t *)arg)
 		s->peer = WTR_NO_PEER;
 }
 
 void wtr_relay_lost(struct wtr_core *c, int32_t peer)
 {
 	wtr_learner_forget(c, peer);
-	wtr_table_each(&c->sessions.table, lose, &(struct losing){peer});
+	wtr_table_each(&c->sessions.table, lose, &peer);
 }
