@@ -25,10 +25,14 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 enum {
 	GRANULE = 2 << 20,
 	AHEAD_MAX = 16 * GRANULE, /* bytes that the helper keeps ready */
+	TOUCH_STEP = 256 << 10,
 	SPARE_MIN = 8 << 20,
 };
 
@@ -95,6 +99,22 @@ void shm_arena_prepare(struct shm_arena *a)
 	if (ahead > (uint64_t)(a->end - next))
 		ahead = (uint64_t)(a->end - next);
 	make_up_to(a, next + ahead);
+}
+
+bool shm_arena_touch(struct shm_arena *a)
+{
+	uint8_t *next = __atomic_load_n(&a->next, __ATOMIC_RELAXED), *to = next + GRANULE, *from;
+	uint8_t *most = a->base + __atomic_load_n(&a->want, __ATOMIC_RELAXED);
+
+	if (a->kind == SHM_ARENA_PRIVATE)
+		return false;
+	from = next > a->touched ? next : a->touched;
+	from = (uint8_t *)((uintptr_t)from & ~(uintptr_t)(TOUCH_STEP - 1));
+	to = to < most ? to : most;
+	if (from >= to || a->end - from < TOUCH_STEP)
+		return false;
+	a->touched = from + TOUCH_STEP;
+	return !madvise(from, TOUCH_STEP, MADV_POPULATE_WRITE);
 }
 
 void shm_arena_expect(struct shm_arena *a, uint64_t bytes)

@@ -33,6 +33,7 @@ struct shm_arena {
 	uint8_t *soft_end;   /* behind it lies what is kept for promises */
 	uint8_t *next;       /* first byte never handed out; the helper reads it */
 	uint8_t *ready;      /* granules of 2 MiB below are one page each; the helper's */
+	uint8_t *touched;    /* up to here shm_arena_touch() has come */
 	uint64_t want;  /* bytes that will be needed soon: shm_arena_expect() */
 	uint32_t small_pages, pad1; /* 1: this kernel doesn't collapse pages of a memfd; likewise */
 	uint64_t used, limit;
@@ -55,6 +56,9 @@ void shm_arena_fini_private(struct shm_arena *a);
  * kernel can't, pages stay small. expect: that many bytes more will be taken at once.
  */
 void shm_arena_prepare(struct shm_arena *a);
+/* Take the next small pages of what is expected from the kernel, so that whoever fills them does
+ * not wait for each. Another thread than the filling one. False: it is far enough ahead. */
+bool shm_arena_touch(struct shm_arena *a);
 void shm_arena_expect(struct shm_arena *a, uint64_t bytes);
 
 void *shm_alloc(struct shm_arena *a, size_t size); /* not zeroed; NULL: no room */

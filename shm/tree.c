@@ -126,6 +126,11 @@ void shm_tree_prepare_memory(struct shm_tree *t)
 	shm_arena_prepare(&t->arena);
 }
 
+bool shm_tree_touch_memory(struct shm_tree *t)
+{
+	return shm_arena_touch(&t->arena);
+}
+
 void shm_tree_touch(struct shm_tree *t, int64_t zxid)
 {
 	__atomic_store_n(&t->zxid, zxid, __ATOMIC_RELEASE);

@@ -232,6 +232,8 @@ struct shm_node *shm_extended_next(struct shm_tree *t, struct shm_node *n);
 /* Bring memory in pages of 2 MiB ahead of need; called now and then by the writer's helper thread.
  */
 void shm_tree_prepare_memory(struct shm_tree *t);
+/* Likewise, small pages, while a tree of announced size is loaded. False: it is ahead enough. */
+bool shm_tree_touch_memory(struct shm_tree *t);
 
 /* Check every invariant of the structure, in time proportional to the tree. Aborts. For tests. */
 void shm_tree_check(const struct shm_tree *t);

@@ -18,7 +18,7 @@
 
 enum {
 	ZERO_BYTES = 1 << 20,
-	FIRST_SEGMENT_BYTES = 8 << 20,
+	FIRST_SEGMENT_BYTES = 4 << 20, /* each that follows is twice as long, up to the option */
 	RESERVE_BYTES = 2 << 20,
 	SEGMENT_MIN_BYTES = 3 * STO_PAGE_BYTES /* head, a block, a seal */
 };
@@ -56,6 +56,7 @@ struct sto_log {
 	bool preparing;
 	bool scant;      /* the disk had no room for a whole spare; a smaller one may be there */
 	unsigned spares; /* made so far: each has a name of its own */
+	uint64_t spare_size; /* of the last one */
 	struct spare spare;
 };
 
@@ -115,6 +116,7 @@ static int spare_make(struct sto_log *log, uint64_t size, struct spare *s)
 	*s = (struct spare){.fd = -1, .size = size};
 	pthread_mutex_lock(&log->lock);
 	snprintf(s->name, sizeof(s->name), STO_LOG_PREFIX "next-%u" STO_TMP_SUFFIX, log->spares++);
+	log->spare_size = size;
 	pthread_mutex_unlock(&log->lock);
 	if (log->options.direct)
 		err = spare_try(log, true, s);
@@ -133,16 +135,20 @@ static void spare_drop(struct sto_log *log, struct spare *s)
 int sto_log_prepare(struct sto_log *log)
 {
 	struct spare spare;
+	uint64_t size;
 	bool wanted;
 	int err;
 
 	pthread_mutex_lock(&log->lock);
+	size = log->spare_size * 2;
+	if (size > log->options.segment_size || log->scant)
+		size = log->options.segment_size;
 	wanted = (log->spare.fd < 0 || log->scant) && !log->preparing;
 	log->preparing |= wanted;
 	pthread_mutex_unlock(&log->lock);
 	if (!wanted)
 		return 0;
-	err = spare_make(log, log->options.segment_size, &spare);
+	err = spare_make(log, size, &spare);
 	pthread_mutex_lock(&log->lock);
 	if (!err) {
 		spare_drop(log, &log->spare); /* a small one */

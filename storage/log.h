@@ -29,7 +29,7 @@
 struct sto_log;
 
 struct sto_log_options {
-	uint64_t segment_size; /* bytes; the first one after an open is smaller, to be quick */
+	uint64_t segment_size; /* bytes; the first after an open are smaller, to be quick */
 	bool force_sync;       /* false: nothing is ever synced, a power cut may refuse a restart */
 	bool direct;           /* try O_DIRECT|O_DSYNC */
 };

@@ -216,7 +216,7 @@ static void publish(struct wtr_life *w, uint64_t from_ms)
 	struct wtr_loop *l = &w->loop;
 
 	publish_generation(l, r);
-	wtr_snap_schedule(l);
+	wtr_snap_begin(l, r->found.txns, clock_mono_ms());
 	atomic_store(&l->board->stats.heap_max, (int64_t)r->conf->heap_max);
 	atomic_store(&l->board->stats.start_wall_ms, clock_wall_ms());
 	atomic_store(&l->board->stats.recovered_ms, (int64_t)(clock_mono_ms() - from_ms));

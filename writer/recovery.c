@@ -8,7 +8,8 @@
 #include "storage/import.h"
 #include "writer/snapshot.h"
 
-/* A small tree is loaded before large pages could be had, and they make threads wait. */
+/* A small tree is loaded before large pages could be had, and they make threads wait: it has small
+ * ones taken ahead. */
 enum { AHEAD_US = 1000, AHEAD_NODES = 200 * 1000 };
 
 static void *run_ahead(void *arg)
@@ -17,7 +18,10 @@ static void *run_ahead(void *arg)
 
 	/* Each call works until it is a share of the tree ahead; then the load has to come. */
 	while (!atomic_load(&r->ahead_stop)) {
-		shm_tree_prepare_memory(r->tree);
+		if (r->large)
+			shm_tree_prepare_memory(r->tree);
+		else if (shm_tree_touch_memory(r->tree))
+			continue;
 		usleep(AHEAD_US);
 	}
 	return NULL;
@@ -55,7 +59,8 @@ static int begin(void *self, const struct sto_snap_head *head)
 	shm_tree_set_ring(r->tree, r->commit_size);
 	if (head->nodes)
 		shm_tree_presize(r->tree, head->nodes);
-	if (r->conf && head->nodes >= AHEAD_NODES)
+	r->large = head->nodes >= AHEAD_NODES;
+	if (r->conf && head->nodes)
 		start_ahead(r);
 	r->tail.len = 0;
 	wtr_quota_fini(&r->quota);

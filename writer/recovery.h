@@ -48,7 +48,7 @@ struct wtr_recovery {
 	uint64_t commit_size;
 	/* Brings memory ahead of the loading. */
 	pthread_t ahead;
-	bool ahead_runs;
+	bool ahead_runs, large;
 	_Atomic bool ahead_stop;
 };
 

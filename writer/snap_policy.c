@@ -24,7 +24,7 @@ static uint64_t randomized(uint64_t n)
 	return n / 2 + (n > 1 ? random % (n / 2) : 0);
 }
 
-void wtr_snap_schedule(struct wtr_loop *l)
+static void schedule(struct wtr_loop *l)
 {
 	const struct conf *conf = l->heritage->conf;
 
@@ -32,6 +32,14 @@ void wtr_snap_schedule(struct wtr_loop *l)
 	l->snap_bytes = conf->snap_size_limit
 			    ? l->core.txn_bytes + randomized(conf->snap_size_limit)
 			    : UINT64_MAX;
+}
+
+void wtr_snap_begin(struct wtr_loop *l, uint64_t replayed, uint64_t now_ms)
+{
+	l->snap_base = l->core.changes - replayed; /* modulo 2^64 */
+	schedule(l);
+	l->snap_changes -= replayed < l->snap_changes ? replayed : l->snap_changes;
+	l->snap_rest_ms = now_ms + REST_MS;
 }
 
 static void ended(struct wtr_loop *l)
@@ -97,7 +105,7 @@ void wtr_snap_policy(struct wtr_loop *l)
 		return;
 	if (l->rebuild == WTR_REBUILD_WANTED)
 		l->rebuild = WTR_REBUILD_SNAPSHOT;
-	wtr_snap_schedule(l);
+	schedule(l);
 	l->snap_now = false;
 	l->snap_from = l->core.changes;
 	l->snap_asked = atomic_load(&l->board->snap_wanted) + 1;

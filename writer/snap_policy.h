@@ -12,10 +12,13 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 struct wtr_loop;
 
 /* Once per turn. */
 void wtr_snap_policy(struct wtr_loop *l);
 
-/* The next snapshot is due a full period from now. */
-void wtr_snap_schedule(struct wtr_loop *l);
+/* At the start, after a recovery that replayed so many transactions: they count, or a writer that
+ * dies again and again would have more and more of them. */
+void wtr_snap_begin(struct wtr_loop *l, uint64_t replayed, uint64_t now_ms);

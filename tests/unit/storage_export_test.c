@@ -309,6 +309,7 @@ TEST(storage_zksnap, a_stream_ends_with_its_signature)
 		sto_zk_reader_stream(&r, NULL, 0x22, 1 << 20);
 		EXPECT_I(read_in_pieces(&r, bytes, n, n, &done), ==, -EBADMSG);
 		EXPECT_STR(r.what, "it is not signed");
+		sto_zk_reader_fini(&r);
 	}
 }
 

@@ -171,8 +171,8 @@ TEST_F(storage_log, out_of_space_is_told_early_and_append_lives_on_the_reserve, 
 {
 	int64_t zxid = 1;
 
-	f->options.segment_size = 16 << 20; /* the first one after an open is of 8 MiB */
-	f->m->space = 9 << 20;
+	f->options.segment_size = 16 << 20; /* the first one after an open is of 4 MiB */
+	f->m->space = 5 << 20;
 	open_log(f, 0);
 	EXPECT_I(append(f->log, zxid++, 1, ENTRY), ==, 0);
 	EXPECT_I(sto_log_prepare(f->log), ==, -ENOSPC);
@@ -188,6 +188,25 @@ TEST_F(storage_log, out_of_space_is_told_early_and_append_lives_on_the_reserve, 
 	EXPECT_I(recover(f, false), ==, 0);
 	EXPECT_I(f->recovered.last_zxid, ==, zxid);
 	EXPECT_I(f->kept.wrong, ==, false);
+}
+
+TEST_F(storage_log, segments_grow_to_their_size, struct log_fx, log_up, log_down)
+{
+	uint64_t room, before, mib = 1 << 20, grown[] = {4, 8, 16, 16};
+	int64_t zxid = 1;
+
+	f->options.segment_size = 16 * mib;
+	open_log(f, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		before = sto_log_room(f->log);
+		if (i)
+			EXPECT_I(sto_log_prepare(f->log), ==, 0);
+		room = sto_log_room(f->log);
+		EXPECT_U(room - (i ? before : 0), ==, grown[i] * mib - STO_PAGE_BYTES);
+		sto_log_roll(f->log);
+		EXPECT_I(append(f->log, zxid++, 1, ENTRY), ==, 0);
+	}
+	EXPECT_I(sto_log_close(f->log), ==, 0);
 }
 
 TEST_F(storage_log, on_a_full_disk_it_opens_with_what_there_is, struct log_fx, log_up, log_down)

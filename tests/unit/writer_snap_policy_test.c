@@ -27,7 +27,7 @@ static void policy_up(struct policy_fx *f)
 	f->l->board = f->board;
 	f->l->turn_ms = 10000;
 	REQUIRE(EXPECT_I(shm_tree_new_private(&f->l->tree, 0), ==, 0));
-	wtr_snap_schedule(f->l);
+	wtr_snap_begin(f->l, 0, f->l->turn_ms - 10000);
 }
 
 static void policy_down(struct policy_fx *f)
@@ -98,4 +98,21 @@ TEST_F(writer_snap_policy, one_at_a_time, struct policy_fx, policy_up, policy_do
 {
 	EXPECT_TRUE(asks(f, 1, SNAP_COUNT));
 	EXPECT_TRUE(!asks(f, 100000, 100 * SNAP_COUNT));
+}
+
+TEST_F(writer_snap_policy, what_was_replayed_at_the_start_counts, struct policy_fx, policy_up,
+       policy_down)
+{
+	wtr_snap_begin(f->l, SNAP_COUNT / 2 - 10, f->l->turn_ms);
+	EXPECT_U(f->l->core.changes - f->l->snap_base, ==, SNAP_COUNT / 2 - 10);
+	EXPECT_TRUE(!asks(f, 1000, 9));
+	EXPECT_TRUE(asks(f, 0, SNAP_COUNT / 2 + 1));
+}
+
+TEST_F(writer_snap_policy, a_long_replay_is_followed_by_a_rest_and_a_snapshot, struct policy_fx,
+       policy_up, policy_down)
+{
+	wtr_snap_begin(f->l, 100 * SNAP_COUNT, f->l->turn_ms);
+	EXPECT_TRUE(!asks(f, 999, 1));
+	EXPECT_TRUE(asks(f, 1, 0));
 }
