@@ -36,10 +36,12 @@ static void schedule(struct wtr_loop *l)
 
 void wtr_snap_begin(struct wtr_loop *l, uint64_t replayed, uint64_t now_ms)
 {
+	uint64_t most = (uint64_t)l->heritage->conf->snap_count * (1 + REST_CHANGES);
+
 	l->snap_base = l->core.changes - replayed; /* modulo 2^64 */
 	schedule(l);
 	l->snap_changes -= replayed < l->snap_changes ? replayed : l->snap_changes;
-	l->snap_rest_ms = now_ms + REST_MS;
+	l->snap_rest_ms = replayed < most ? now_ms + REST_MS : 0;
 }
 
 static void ended(struct wtr_loop *l)

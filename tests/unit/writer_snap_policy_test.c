@@ -112,7 +112,14 @@ TEST_F(writer_snap_policy, what_was_replayed_at_the_start_counts, struct policy_
 TEST_F(writer_snap_policy, a_long_replay_is_followed_by_a_rest_and_a_snapshot, struct policy_fx,
        policy_up, policy_down)
 {
-	wtr_snap_begin(f->l, 100 * SNAP_COUNT, f->l->turn_ms);
+	wtr_snap_begin(f->l, 2 * SNAP_COUNT, f->l->turn_ms);
 	EXPECT_TRUE(!asks(f, 999, 1));
 	EXPECT_TRUE(asks(f, 1, 0));
+}
+
+TEST_F(writer_snap_policy, there_is_no_rest_after_too_long_a_replay, struct policy_fx, policy_up,
+       policy_down)
+{
+	wtr_snap_begin(f->l, 3 * SNAP_COUNT, f->l->turn_ms);
+	EXPECT_TRUE(asks(f, 1, 1));
 }
