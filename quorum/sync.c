@@ -11,7 +11,7 @@
  *	p is above the leader's last transaction z of p's own
  *	    epoch: the learner has z, and tail that nobody needs	TRUNC z, what follows z
  *	else, or p is -1 (lost its log), or it lacks more than
- *	    diff_max transactions				SNAP, what follows it
+ *	    diff_max transactions, or is below far_zxid		SNAP, what follows it
  *
  * SNAP is the newest snapshot. It must not be older than p: Apache's learners find what their log
  * has above it again at the next restart (6.4 B2, 6.5.5). If it is, one of what is published now is
@@ -52,7 +52,8 @@ static void put_history(struct zab *z, int32_t peer, int64_t after, int64_t upto
 static bool is_far_behind(const struct zab *z, int64_t p, int64_t upto)
 {
 	return z->opt.diff_max && z->state_zxid > p && z->state_zxid >= z->history.base &&
-	       zab_history_count(&z->history, p, upto) > z->opt.diff_max;
+	       (p < z->far_zxid ||
+		zab_history_count(&z->history, p, upto) > z->opt.diff_max);
 }
 
 /* One that was asked for is as of then. An old one is enough if little has to be sent behind it. */
@@ -84,7 +85,7 @@ static int64_t put_operation(struct zab *z, int32_t peer, int64_t p, int64_t upt
 		zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_DIFF, upto);
 		return p;
 	}
-	if (floor >= z->history.base && zab_counter_of(floor) != 0 &&
+	if (floor >= z->history.base && floor != p && zab_counter_of(floor) != 0 &&
 	    zab_epoch_of(floor) == zab_epoch_of(p)) {
 		zab_put(z, peer, ZAB_SEND_PACKET, QUORUM_TRUNC, floor);
 		return floor;

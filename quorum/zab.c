@@ -325,7 +325,7 @@ static int trim(struct zab *z, int64_t zxid)
 	return 0;
 }
 
-static int state(struct zab *z, struct zab_out *out, int64_t zxid)
+static int state(struct zab *z, struct zab_out *out, int64_t zxid, int64_t far_zxid)
 {
 	int64_t floor = zab_history_floor(&z->history, zxid);
 
@@ -334,6 +334,7 @@ static int state(struct zab *z, struct zab_out *out, int64_t zxid)
 	    floor > z->commit_zxid || (floor != zxid && zab_counter_of(zxid) != 0))
 		return -EPROTO;
 	z->state_zxid = zxid;
+	z->far_zxid = far_zxid;
 	if (z->role == ZAB_LEADING)
 		zab_leader_state(z, out);
 	else
@@ -380,7 +381,7 @@ static int dispatch(struct zab *z, const struct zab_event *event, struct zab_out
 	case ZAB_TRIM:
 		return trim(z, event->zxid);
 	case ZAB_STATE:
-		return state(z, out, event->zxid);
+		return state(z, out, event->zxid, event->far_zxid);
 	case ZAB_STOP:
 		if (z->role == ZAB_LOOKING || z->opt.standalone)
 			return -EPROTO;

@@ -114,6 +114,7 @@ struct zab_event {
 	int64_t zxid;    /* SUBMIT, DURABLE, TRIM, STATE; START of a standalone server */
 	int32_t peer;    /* CONNECTED, LOST, RECEIVE, SYNC_ASKED: 0..ZAB_PEERS_MAX-1; a
 			    learner's leader is 0 */
+	int64_t far_zxid; /* STATE: to learners below it the state is less to send than the log */
 	int64_t sid;     /* ELECTED */
 	const struct zab_start *start;
 	const struct zab_packet *packet; /* RECEIVE */
@@ -230,6 +231,7 @@ struct zab {
 	struct zab_history history;
 	int64_t last_zxid, durable_zxid, commit_zxid;
 	int64_t state_zxid; /* of the newest snapshot */
+	int64_t far_zxid;   /* a learner below it gets that, though the log has what it lacks */
 	bool staged, ready; /* ready: no cut and no snapshot is under way */
 	struct {
 		struct zab_history history;

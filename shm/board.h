@@ -194,7 +194,8 @@ struct shm_board {
 	/* By the writer: low 32 bits of monotonic ms at the start of its last turn; 0 = recovering,
 	 * not watched. */
 	_Atomic uint32_t writer_turn_ms;
-	uint8_t pad3[28];
+	_Atomic uint32_t snap_urgent; /* by the writer: 1 while somebody waits for the snapshot */
+	uint8_t pad3[24];
 
 	struct shm_reader reader[SHM_READERS_MAX];
 	struct shm_writer_stats stats;

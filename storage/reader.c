@@ -336,3 +336,54 @@ int64_t sto_log_oldest(const struct sto_fs *fs, const char *log_dir)
 	fs->close(fs->self, dir);
 	return zxid;
 }
+
+static uint64_t file_bytes(const struct sto_fs *fs, int dir, const char *prefix, int64_t zxid)
+{
+	char name[STO_NAME_MAX];
+	off_t size;
+	int fd;
+
+	sto_name(name, prefix, zxid);
+	fd = fs->open(fs->self, dir, name, O_RDONLY, 0);
+	if (fd < 0)
+		return 0;
+	size = fs->size(fs->self, fd);
+	fs->close(fs->self, fd);
+	return size > 0 ? (uint64_t)size : 0;
+}
+
+/* -errno, or how many; `dir` is -1 unless it is open. */
+static int list_in(const struct sto_fs *fs, const char *path, const char *prefix, int *dir,
+		   struct sto_names *names)
+{
+	*dir = sto_dir_open(fs, path);
+	return *dir < 0 ? *dir : sto_names_list(fs, *dir, prefix, names);
+}
+
+int64_t sto_log_far(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
+		    uint64_t least)
+{
+	struct sto_names snaps = {0}, logs = {0};
+	uint64_t most = 0, bytes = 0;
+	int64_t far = 0;
+	int snap, log = -1;
+	int err = list_in(fs, snap_dir, STO_SNAP_PREFIX, &snap, &snaps);
+
+	if (!err)
+		err = list_in(fs, log_dir, STO_LOG_PREFIX, &log, &logs);
+	if (!err && snaps.n)
+		most = file_bytes(fs, snap, STO_SNAP_PREFIX, snaps.zxid[snaps.n - 1]) / 3;
+	most = most > least ? most : least;
+	for (unsigned i = logs.n; !err && snaps.n && bytes <= most && i-- > 0;) {
+		bytes += file_bytes(fs, log, STO_LOG_PREFIX, logs.zxid[i]);
+		if (bytes > most && i + 1 < logs.n)
+			far = logs.zxid[i + 1] - 1;
+	}
+	sto_names_free(&snaps);
+	sto_names_free(&logs);
+	if (snap >= 0)
+		fs->close(fs->self, snap);
+	if (log >= 0)
+		fs->close(fs->self, log);
+	return far;
+}

@@ -22,6 +22,7 @@ enum {
 	EVENTS_PER_TURN = 4096,
 	QUEUE_MAX = 512 << 20, /* bytes that may wait for one peer */
 	DIFF_MAX = 100 * 1000, /* transactions; a state of a million znodes takes a second */
+	FAR_BYTES = 16 << 20,  /* of the log: so much is always sent rather than a state */
 	REMIND_MS = 10000,
 };
 
@@ -386,6 +387,7 @@ void wtr_ensemble_snapshot(struct wtr_ensemble *e)
 {
 	struct zab_event event = {.type = ZAB_STATE, .zxid = sto_snap_newest(e->fs, e->snap_dir)};
 
+	event.far_zxid = sto_log_far(e->fs, e->snap_dir, e->log_dir, FAR_BYTES);
 	if (event.zxid >= 0)
 		(void)wtr_core_step(e->core, &event);
 	wtr_history_trim(e);
@@ -498,6 +500,7 @@ static void start_zab(struct wtr_ensemble *e)
 
 	zab_init(wtr_zab_of(e), &options);
 	CHECK(wtr_core_step(e->core, &start) == 0);
+	wtr_ensemble_snapshot(e);
 }
 
 int wtr_ensemble_start(struct wtr_ensemble *e, int epoll)

@@ -391,7 +391,8 @@ static bool wait_for_log(struct wtr_loop *l)
 		l->log_waits_ms = l->turn_ms | 1;
 		l->log_wait_told = false;
 		wtr_helper_kick(&l->helper);
-	} else if (!l->log_wait_told && l->turn_ms >= l->log_waits_ms + LOG_WAIT_MS) {
+	} else if (!l->log_wait_told && l->turn_ms >= l->log_waits_ms + LOG_WAIT_MS &&
+		   sto_log_is_tight(l->log.log, 0)) { /* it is not for what is under way */
 		l->log_wait_told = true;
 		LOG_W("log dir=%s: the next segment is not there after %d s, requests wait for it",
 		      l->helper.log_dir, LOG_WAIT_MS / 1000);

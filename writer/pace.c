@@ -27,7 +27,8 @@ static uint64_t rest_times(const struct wtr_pace *p)
 	int64_t replay = atomic_load_explicit(&stats->to_replay, memory_order_relaxed);
 	int64_t kept = atomic_load_explicit(&stats->retired_bytes, memory_order_relaxed);
 
-	if ((uint64_t)kept > conf->heap_max / HURRY_SHARE ||
+	if (atomic_load_explicit(&p->heritage->board->snap_urgent, memory_order_relaxed) ||
+	    (uint64_t)kept > conf->heap_max / HURRY_SHARE ||
 	    replay > (int64_t)conf->snap_count * HURRY_REPLAY)
 		return 0;
 	return replay > (int64_t)conf->snap_count * HASTE_REPLAY ? 1 : REST_TIMES;

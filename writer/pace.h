@@ -6,7 +6,8 @@
  * times as long as it worked, after half a millisecond of its own processor time, which is far less
  * than a scheduler lets it have at once; and what it writes goes to the disk piece by piece, for a
  * sync of everything at the end would stand before the log's. It rests less, and then not at all,
- * when much would have to be replayed without it, or much of the heap is kept for it.
+ * when much would have to be replayed without it, much of the heap is kept for it, or a learner
+ * waits for it.
  *
  * Runs in: snapshotter, one thread. `fs` is sto_fs_posix that keeps the pace; valid as long as the
  * pace is.

@@ -97,6 +97,8 @@ static bool is_due(const struct wtr_loop *l)
 void wtr_snap_policy(struct wtr_loop *l)
 {
 	if (l->snap_asked) {
+		if (l->snap_now)
+			atomic_store(&l->board->snap_urgent, 1);
 		if (atomic_load(&l->board->snap_done) == l->snap_asked)
 			ended(l);
 		else
@@ -108,6 +110,7 @@ void wtr_snap_policy(struct wtr_loop *l)
 	if (l->rebuild == WTR_REBUILD_WANTED)
 		l->rebuild = WTR_REBUILD_SNAPSHOT;
 	schedule(l);
+	atomic_store(&l->board->snap_urgent, l->snap_now || l->rebuild == WTR_REBUILD_SNAPSHOT);
 	l->snap_now = false;
 	l->snap_from = l->core.changes;
 	l->snap_asked = atomic_load(&l->board->snap_wanted) + 1;

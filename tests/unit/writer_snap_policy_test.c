@@ -94,6 +94,22 @@ TEST_F(writer_snap_policy, what_is_to_be_replayed_counts_from_where_the_last_who
 	EXPECT_U(f->l->snap_base, ==, SNAP_COUNT);
 }
 
+TEST_F(writer_snap_policy, it_hurries_while_somebody_waits, struct policy_fx, policy_up,
+       policy_down)
+{
+	EXPECT_TRUE(asks(f, 1, SNAP_COUNT));
+	EXPECT_TRUE(!atomic_load(&f->board->snap_urgent));
+	f->l->snap_now = true; /* for one of now: this one, and the next */
+	EXPECT_TRUE(!asks(f, 1, 0));
+	EXPECT_TRUE(atomic_load(&f->board->snap_urgent));
+	snapshot_ends(f, 10);
+	EXPECT_TRUE(asks(f, 1, 0));
+	EXPECT_TRUE(atomic_load(&f->board->snap_urgent));
+	snapshot_ends(f, 10);
+	EXPECT_TRUE(asks(f, 1000, SNAP_COUNT));
+	EXPECT_TRUE(!atomic_load(&f->board->snap_urgent));
+}
+
 TEST_F(writer_snap_policy, one_at_a_time, struct policy_fx, policy_up, policy_down)
 {
 	EXPECT_TRUE(asks(f, 1, SNAP_COUNT));

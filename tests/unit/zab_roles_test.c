@@ -134,6 +134,27 @@ TEST_F(zab_leader, what_a_learner_lacks_is_told_by_its_last_zxid, struct fx, up,
 	expect_sync(f, Z(2, 1), "5 DIFF 200000003", "5 history PROPOSAL 200000001-200000003");
 }
 
+TEST_F(zab_leader, to_who_is_far_behind_the_state_is_sent, struct fx, up, down)
+{
+	struct zab_event state = {.type = ZAB_STATE, .zxid = Z(2, 2), .far_zxid = Z(1, 4)};
+
+	lead(f);
+	f->z.opt.diff_max = 1000;
+	for (int64_t i = 1; i <= 3; i++) {
+		at_zxid(f, ZAB_SUBMIT, Z(2, (uint32_t)i));
+		at_zxid(f, ZAB_DURABLE, Z(2, (uint32_t)i));
+		EXPECT_I(packet(f, 0, QUORUM_ACK, Z(2, (uint32_t)i)), ==, 0);
+	}
+	expect_sync(f, Z(1, 3), "5 DIFF 200000003", "5 history PROPOSAL 100000003-200000003");
+	EXPECT_I(step(f, state), ==, 0);
+	expect_sync(f, Z(1, 3), "5 SNAP 200000002", "5 history PROPOSAL 200000002-200000003");
+	expect_sync(f, 0, "5 SNAP 200000002", "5 history PROPOSAL 200000002-200000003");
+	expect_sync(f, Z(1, 4), "5 DIFF 200000003", "5 history PROPOSAL 100000004-200000003");
+	state.far_zxid = Z(2, 3); /* never one that has more than the state */
+	EXPECT_I(step(f, state), ==, 0);
+	expect_sync(f, Z(2, 2), "5 DIFF 200000003", "5 history PROPOSAL 200000002-200000003");
+}
+
 TEST_F(zab_leader, a_state_older_than_the_learners_log_is_not_sent, struct fx, up, down)
 {
 	lead(f);
