@@ -52,6 +52,10 @@ static void one(struct zab *z, const uint8_t *b, uint64_t *now_ms)
 	int64_t before = z->commit_zxid;
 	struct zab_out out;
 
+	if (b[0] > 251) {
+		e.type = ZAB_STATE;
+		e.far_zxid = zab_zxid(b[1] >> 5, b[1] & 31);
+	}
 	if (e.type == ZAB_TIMEOUT)
 		*now_ms += b[1];
 	if (e.type == ZAB_DURABLE)
@@ -85,6 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					   .observer = data[1] & 2,
 					   .rejoin_step_down = data[1] & 4,
 					   .serves_observers = data[1] & 8,
+					   .diff_max = data[1] >> 4,
 					   .tick_ms = 10,
 					   .init_limit = 10,
 					   .sync_limit = 5,
