@@ -51,11 +51,3 @@ int64_t sto_snap_newest(const struct sto_fs *fs, const char *snap_dir);
 /* The first zxid of the oldest segment, by name; -1: there is none, or the directory can't be read.
  */
 int64_t sto_log_oldest(const struct sto_fs *fs, const char *log_dir);
-
-/*
- * Who has less than this zxid lacks so much of the log that the newest snapshot is less to send:
- * more than a third of its bytes (ZooKeeper's snapshotSizeFactor), and more than `least`. In whole
- * segments, the one being written included; 0: nobody does, or it can't be told.
- */
-int64_t sto_log_far(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
-		    uint64_t least);

@@ -22,7 +22,8 @@ enum {
 	EVENTS_PER_TURN = 4096,
 	QUEUE_MAX = 512 << 20, /* bytes that may wait for one peer */
 	DIFF_MAX = 100 * 1000, /* transactions; a state of a million znodes takes a second */
-	FAR_BYTES = 16 << 20,  /* of the log: so much is always sent rather than a state */
+	FAR_BYTES = 32 << 20,  /* of transactions: so much is always sent rather than a state */
+	NODE_BYTES = 80,       /* of a node in a state, beside path and data */
 	REMIND_MS = 10000,
 };
 
@@ -383,11 +384,26 @@ uint64_t wtr_ensemble_deadline_ms(const struct wtr_ensemble *e)
 	return elector < at ? elector : at;
 }
 
+/*
+ * To whom has a state fewer bytes than what is missing? As applying a transaction takes more than
+ * loading a node, half of them are enough. ZooKeeper has a snapshotSizeFactor of a third, of files.
+ */
+static int64_t far_zxid(const struct wtr_ensemble *e)
+{
+	const struct shm_tree *t = e->core->tree;
+	uint64_t most =
+	    (shm_tree_data_bytes(t) + NODE_BYTES * (uint64_t)shm_tree_count(t)) / 2;
+
+	most = most > FAR_BYTES ? most : FAR_BYTES;
+	return wtr_marks_far(&e->marks, e->core->txn_bytes, most);
+}
+
 void wtr_ensemble_snapshot(struct wtr_ensemble *e)
 {
 	struct zab_event event = {.type = ZAB_STATE, .zxid = sto_snap_newest(e->fs, e->snap_dir)};
 
-	event.far_zxid = sto_log_far(e->fs, e->snap_dir, e->log_dir, FAR_BYTES);
+	event.far_zxid = far_zxid(e);
+	wtr_marks_add(&e->marks, e->core->applied_zxid, e->core->txn_bytes);
 	if (event.zxid >= 0)
 		(void)wtr_core_step(e->core, &event);
 	wtr_history_trim(e);

@@ -54,6 +54,7 @@
 #include "writer/core.h"
 #include "writer/helper.h"
 #include "writer/log_thread.h"
+#include "writer/marks.h"
 #include "writer/recovery.h"
 
 enum { WTR_INBOX_BYTES = 256 << 20 };
@@ -93,6 +94,7 @@ struct wtr_ensemble {
 	struct zab_history history; /* for ZAB_START */
 	struct zab_start start;
 	struct sto_log *kept; /* the log in place, while a staged one is written */
+	struct wtr_marks marks;
 
 	bool look_due;  /* an election is to begin as soon as the log is drained */
 	bool state_due; /* a learner waits for a snapshot of what is published */

@@ -6,9 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "storage/file.h"
 #include "storage/log.h"
-#include "storage/reader.h"
 #include "storage/recover.h"
 #include "storage/segment.h"
 #include "tests/memfs.h"
@@ -209,34 +207,6 @@ TEST_F(storage_log, segments_grow_to_their_size, struct log_fx, log_up, log_down
 		EXPECT_I(append(f->log, zxid++, 1, ENTRY), ==, 0);
 	}
 	EXPECT_I(sto_log_close(f->log), ==, 0);
-}
-
-static void file_of(struct log_fx *f, const char *prefix, int64_t zxid, size_t bytes)
-{
-	static const uint8_t zeros[4000];
-	char name[STO_NAME_MAX];
-
-	sto_name(name, prefix, zxid);
-	memfs_add(f->m, name, zeros, bytes);
-}
-
-TEST_F(storage_log, who_lacks_more_than_a_third_of_the_snapshot_is_far, struct log_fx, log_up,
-       log_down)
-{
-	EXPECT_I(sto_log_far(&f->m->fs, "d", "d", 0), ==, 0);
-	for (int64_t zxid = 1; zxid <= 41; zxid += 10)
-		file_of(f, STO_LOG_PREFIX, zxid, 400);
-	EXPECT_I(sto_log_far(&f->m->fs, "d", "d", 0), ==, 0); /* there is nothing else to send */
-	file_of(f, STO_SNAP_PREFIX, 5, 100);
-	file_of(f, STO_SNAP_PREFIX, 45, 3000);
-	EXPECT_I(sto_log_far(&f->m->fs, "d", "d", 0), ==, 30); /* 31 and 41 have 800 bytes */
-	EXPECT_I(sto_log_far(&f->m->fs, "d", "d", 1199), ==, 30);
-	EXPECT_I(sto_log_far(&f->m->fs, "d", "d", 1200), ==, 20);
-	EXPECT_I(sto_log_far(&f->m->fs, "d", "d", 2000), ==, 0);
-	file_of(f, STO_SNAP_PREFIX, 46, 30);
-	EXPECT_I(sto_log_far(&f->m->fs, "d", "d", 0), ==, 0); /* the last segment alone is more */
-	EXPECT_I(sto_log_far(&f->m->fs, "d", "nowhere", 0), ==, 0);
-	EXPECT_I(memfs_open_fds(f->m), ==, 0);
 }
 
 TEST_F(storage_log, on_a_full_disk_it_opens_with_what_there_is, struct log_fx, log_up, log_down)
