@@ -391,8 +391,7 @@ uint64_t wtr_ensemble_deadline_ms(const struct wtr_ensemble *e)
 static int64_t far_zxid(const struct wtr_ensemble *e)
 {
 	const struct shm_tree *t = e->core->tree;
-	uint64_t most =
-	    (shm_tree_data_bytes(t) + NODE_BYTES * (uint64_t)shm_tree_count(t)) / 2;
+	uint64_t most = (shm_tree_data_bytes(t) + NODE_BYTES * (uint64_t)shm_tree_count(t)) / 2;
 
 	most = most > FAR_BYTES ? most : FAR_BYTES;
 	return wtr_marks_far(&e->marks, e->core->txn_bytes, most);
