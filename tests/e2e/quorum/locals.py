@@ -14,12 +14,12 @@ import re
 import signal
 import sys
 import time
-import traceback
 
 import ensemble as en
 import wire as w
+from cases import Score, expect
 from ensemble import Ensemble
-from server import end_all, wait_until
+from server import wait_until
 
 LOCAL = {"localSessionsEnabled": "true"}
 UPGRADES = dict(LOCAL, localSessionsUpgradingEnabled="true")
@@ -27,11 +27,6 @@ ON_LOCAL = -120
 EPHEMERAL = 1
 SHORT, LONG = 1500, 30000           # ms
 FORGOTTEN = SHORT / 1000 + 2 * 0.5 + 0.2
-
-
-def expect(what, got, wanted):
-    if got != wanted:
-        raise AssertionError("%s: got %r, wanted %r" % (what, got, wanted))
 
 
 def resume(member, sid, passwd, timeout=LONG):
@@ -59,6 +54,14 @@ def counts(m):
 def counted(m, wanted):
     """The figures are shown a moment after the answers."""
     wait_until("%r counts %s" % (m, wanted), lambda: counts(m) == wanted, 5)
+
+
+def unread(m):
+    """Bytes from other members that it has not taken yet."""
+    with open("/proc/net/tcp") as f:
+        lines = [line.split() for line in f.readlines()[1:]]
+    return sum(int(line[4].split(":")[1], 16) for line in lines
+               if line[1].endswith(":%04X" % m.ports[0]) and line[3] == "01")
 
 
 def with_ephemeral(path):
@@ -322,7 +325,9 @@ class Case:
         xids = [c.send(w.SET_DATA, w.set_data(path, b"1", 0)),
                 c.send(w.CREATE, w.create(path + "-e", flags=EPHEMERAL)),
                 c.send(w.SET_DATA, w.set_data(path, b"2", 1)), c.send(w.GET_DATA, w.read(path))]
-        time.sleep(0.3)             # they are with the leader, or in a socket to it
+        wait_until("all are under way", lambda: m.figures().get(
+            "zk_outstanding_requests") == str(len(xids)), 2)
+        wait_until("the first are in a socket to the leader", lambda: unread(lead), 2)
         for o in others:
             signal_all = o.kill if o is lead else lambda o=o: o.signal_all(signal.SIGCONT)
             signal_all()
@@ -413,20 +418,10 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("parts", nargs="*", help="of: %s" % " ".join(PARTS))
     names = p.parse_args().parts or list(PARTS)
-    passed = failed = 0
+    score = Score()
     for name in names:
-        print(name, flush=True)
-        began = time.monotonic()
-        try:
-            passed += PARTS[name]()
-            print("  %s: %.1f s" % (name, time.monotonic() - began), flush=True)
-        except Exception as e:  # pylint: disable=broad-except
-            failed += 1
-            print("FAILED: %s: %s: %s" % (name, type(e).__name__, e))
-            traceback.print_exc(file=sys.stdout)
-    print("RESULT %d %d" % (passed, failed))
-    end_all()
-    return 1 if failed else 0
+        score.case(name, PARTS[name])
+    return score.end()
 
 
 if __name__ == "__main__":
