@@ -17,7 +17,11 @@
 
 enum { EXIT_UNEXPECTED = 1, EXIT_DATA = 3, EXIT_STORAGE = 10, ROOM_US = 1000 };
 
-/* Is the tree what readers have seen, or may see in its place? */
+/*
+ * Is the tree what readers have seen, or may see in its place? They may have been told of the start
+ * of an epoch, which is in no log: then the tree has to hold the last transaction before it, and may
+ * be called by that, or by the start of any epoch since.
+ */
 static bool fits_readers(struct wtr_recovery *r, const struct shm_board *board, int64_t settled)
 {
 	if (r->tree_zxid == settled)
@@ -27,9 +31,8 @@ static bool fits_readers(struct wtr_recovery *r, const struct shm_board *board, 
 	/* A leader's snapshot took the place of our history; nobody kept a connection. */
 	if (r->tree_zxid > settled)
 		return r->tree_zxid == r->found.snapshot_zxid;
-	/* The start of an epoch, of which nothing is logged yet. */
 	if (zab_counter_of(settled) != 0 ||
-	    r->tree_zxid != atomic_load(&board->ensemble.settled_txn))
+	    r->tree_zxid < atomic_load(&board->ensemble.settled_txn))
 		return false;
 	shm_tree_touch(r->tree, settled);
 	r->tree_zxid = settled;
@@ -114,6 +117,8 @@ static int recover(struct wtr_recovery *r, const struct shm_heritage *h, const s
 	}
 	if (err)
 		return err == -ENOMEM ? EXIT_UNEXPECTED : EXIT_DATA;
+	if (r->tree_zxid > settled)
+		atomic_store(&h->board->ensemble.settled_txn, r->tree_zxid);
 	if (first || fits_readers(r, h->board, settled))
 		return 0;
 	log_always(LOG_ERROR,
