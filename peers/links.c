@@ -517,6 +517,7 @@ void peer_links_view(const struct peer_links *l, int32_t peer, struct peer_link_
 	CHECK(peer >= 0);
 	CHECK(peer < PEER_LINKS_MAX);
 	*view = (struct peer_link_view){
+	    .there = p->state != LINK_NONE,
 	    .queued = p->out.size,
 	    .sent = p->sent,
 	    .received = p->received,

@@ -132,6 +132,7 @@ uint64_t peer_links_deadline_ms(const struct peer_links *l);
 
 /* For the operator. */
 struct peer_link_view {
+	bool there;
 	char address[64];
 	uint64_t queued, sent, received; /* bytes */
 	const char *busy;                /* NULL, "state" or "history" */

@@ -890,8 +890,7 @@ uint64_t peer_links_deadline_ms(const struct peer_links *l)
 
 void peer_links_view(const struct peer_links *l, int32_t peer, struct peer_link_view *view)
 {
-	(void)l, (void)peer;
-	*view = (struct peer_link_view){.busy = NULL};
+	*view = (struct peer_link_view){.there = l->link[peer].state == OPEN};
 }
 
 void w_links_event(struct w_node *n, enum w_event_kind kind, uint64_t arg)
