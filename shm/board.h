@@ -121,7 +121,8 @@ struct shm_ensemble {
 	_Atomic int64_t leader_sid; /* -1: none */
 	_Atomic int64_t logged_zxid, durable_zxid, committed_zxid;
 	_Atomic int64_t served_epoch; /* the last one in which we were in service */
-	/* The last transaction before settled_zxid, when that is the start of an epoch. */
+	/* What a recovery comes to, when settled_zxid is the start of an epoch: the last
+	 * transaction before it, or the zxid of a snapshot. */
 	_Atomic int64_t settled_txn;
 	_Atomic int64_t elections, digest_mismatches;
 	_Atomic uint32_t doubt;     /* enum shm_doubt */

@@ -104,6 +104,7 @@ static int recover(struct wtr_recovery *r, const struct shm_heritage *h, const s
 	bool tail = h->conf->members && !WRONG(TAIL_APPLIED);
 	int64_t limit = !first ? settled : tail ? committed_before(h->conf, fs) : INT64_MAX;
 	int err = wtr_recover(r, h->conf, fs, h->region_gen, h->board->commit_size, limit, member);
+	int64_t on_disk;
 
 	if (err && r->found.lost && may_give_up(h)) {
 		if (give_up_history(h, fs, member, "a part of log or snapshot is lost"))
@@ -113,8 +114,11 @@ static int recover(struct wtr_recovery *r, const struct shm_heritage *h, const s
 	}
 	if (err)
 		return err == -ENOMEM ? EXIT_UNEXPECTED : EXIT_DATA;
-	if (first || fits_readers(r, h->board, settled))
+	on_disk = r->tree_zxid;
+	if (first || fits_readers(r, h->board, settled)) {
+		atomic_store(&h->board->ensemble.settled_txn, on_disk);
 		return 0;
+	}
 	log_always(LOG_ERROR,
 		   "recovery zxid=0x%llx, but readers have seen 0x%llx: acknowledged writes are "
 		   "missing on the disk; nothing more is served",

@@ -241,7 +241,10 @@ static void tell_epoch(struct wtr_loop *l)
 	wtr_core_show_config(&l->core, INT64_MAX);
 	if (start <= l->told_zxid)
 		return;
-	atomic_store(&l->board->ensemble.settled_txn, l->core.applied_zxid);
+	/* Applied up to the start of an epoch: so did a recovery leave it, which has stored to
+	 * where it came. */
+	if (zab_counter_of(l->core.applied_zxid) || WRONG(EPOCH_START_RECOVERED))
+		atomic_store(&l->board->ensemble.settled_txn, l->core.applied_zxid);
 	shm_tree_touch(l->tree, start);
 	l->core.epoch_zxid = start;
 	wtr_core_down(&l->core, &head, NULL, 0);
