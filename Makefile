@@ -189,14 +189,15 @@ test-corpus: $(FUZZ:%=$(O)/replay_%)
 # minute, in the release build.
 SIM_SECONDS   ?= $(if $(filter rel,$(V)),35,10)
 # The others of base/bug.h take longer than a minute, or are not found yet.
-FOUND := SYNC_EARLY APPLIED_BEHIND_INSTALL WRITE_BEHIND_SYNC
+FOUND := EPOCH_START_RECOVERED SYNC_EARLY APPLIED_BEHIND_INSTALL WRITE_BEHIND_SYNC
 WHOLE_SEEDS   ?= $(if $(filter rel,$(V)),60,10)
 
 test-sim: $(O)/sim $(O)/sim_bugs $(O)/sim_whole $(O)/sim_whole_bugs
-	@.ci/part sim-$(V) $(O)/sim --seconds $(SIM_SECONDS)
-	@.ci/part sim-whole-$(V) $(O)/sim_whole --seed 1 --seeds $(WHOLE_SEEDS)
-	@$(if $(filter rel,$(V)),.ci/part sim-bugs $(O)/sim_bugs --bugs)
-	@$(if $(filter rel,$(V)),.ci/part sim-whole-bugs $(O)/sim_whole_bugs --bugs $(FOUND))
+	@.ci/part sim-$(V) $(O)/sim --seconds $(SIM_SECONDS) || failed=1; \
+	.ci/part sim-whole-$(V) $(O)/sim_whole --seed 1 --seeds $(WHOLE_SEEDS) || failed=1; \
+	$(if $(filter rel,$(V)),.ci/part sim-bugs $(O)/sim_bugs --bugs || failed=1;) \
+	$(if $(filter rel,$(V)),.ci/part sim-whole-bugs $(O)/sim_whole_bugs --bugs $(FOUND) || failed=1;) \
+	test -z "$$failed"
 
 test-bench: all
 	@if test -e bench/smoke; then .ci/part bench bench/smoke; fi

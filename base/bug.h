@@ -24,6 +24,7 @@
 	X(EMPTY_BATCH_KEPT, "a batch of which a cut leaves nothing is applied further")            \
 	X(APPLIED_BEHIND_INSTALL, "what a new state continues is applied to the old tree")         \
 	X(EPOCH_START_LOGGED, "a log goes on behind the start of an epoch without transactions")   \
+	X(EPOCH_START_RECOVERED, "the start of an epoch is taken for what a recovery comes to")    \
 	X(WRITE_BEHIND_SYNC, "a write behind a lost sync is sent again, though it is done")        \
 	X(REVALIDATE_OVERTAKES, "a session moves before requests that came earlier are taken")     \
 	X(DIFFERENCE_IGNORED, "a member goes on whose tree is not the leader's")                   \

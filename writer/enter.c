@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "shm/wake.h"
@@ -63,7 +64,8 @@ static void tell_epoch(struct wtr_loop *l)
 	wtr_core_show_config(&l->core, INT64_MAX);
 	if (start <= l->told_zxid)
 		return;
-	if (zab_counter_of(l->core.applied_zxid))
+	/* Up to the start of an epoch: so a recovery left it, from what the board knows already. */
+	if (zab_counter_of(l->core.applied_zxid) || WRONG(EPOCH_START_RECOVERED))
 		atomic_store(&l->board->ensemble.settled_txn, l->core.applied_zxid);
 	shm_tree_touch(l->tree, start);
 	l->core.epoch_zxid = start;

@@ -24,6 +24,8 @@ enum { EXIT_UNEXPECTED = 1, EXIT_DATA = 3, EXIT_STORAGE = 10, ROOM_US = 1000 };
  */
 static bool fits_readers(struct wtr_recovery *r, const struct shm_board *board, int64_t settled)
 {
+	int64_t txn = atomic_load(&board->ensemble.settled_txn);
+
 	if (r->tree_zxid == settled)
 		return true;
 	if (!r->conf->members)
@@ -31,8 +33,8 @@ static bool fits_readers(struct wtr_recovery *r, const struct shm_board *board, 
 	/* A leader's snapshot took the place of our history; nobody kept a connection. */
 	if (r->tree_zxid > settled)
 		return r->tree_zxid == r->found.snapshot_zxid;
-	if (zab_counter_of(settled) != 0 ||
-	    r->tree_zxid < atomic_load(&board->ensemble.settled_txn))
+	if (zab_counter_of(settled) != 0 || r->tree_zxid < txn ||
+	    (r->tree_zxid > txn && zab_counter_of(r->tree_zxid) != 0))
 		return false;
 	shm_tree_touch(r->tree, settled);
 	r->tree_zxid = settled;

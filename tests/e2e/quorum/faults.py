@@ -20,6 +20,7 @@ import sys
 import time
 
 import ensemble as en
+import wire as w
 from cases import Score
 from ensemble import Ensemble, Net
 from load import Load
@@ -240,6 +241,23 @@ def kill_processes(case):
         case.e.serving()
 
 
+@fault
+def kill_writers_at_rest(case):
+    """Epochs begin, and writers die and recover, with no transaction between."""
+    case.load.rest()
+    began = time.monotonic()
+    held = [(m, m.session()) for m in case.e.members if m.kind == "paddock"]
+    for _ in range(3):
+        for m, _ in held:
+            signal_pid(m.writer(), signal.SIGKILL)
+            for _, c in held:
+                c.call(w.SYNC, w.buf("/"))      # none is behind, in whatever epoch
+    for _, c in held:
+        c.close()
+    case.without_leader(began)
+    case.load.go_on()
+
+
 # --- disks ---------------------------------------------------------------------------------------
 
 @fault
@@ -357,7 +375,7 @@ NEED_ROOT = ("full-disk", "cut-off-leader", "cut-off-follower", "leader-unheard"
 SHORT = {
     "aaa": ("kill-leader", "wipe", "cut-off-leader"),
     "ppp": ("kill-leader", "kill-all", "stop-leader", "wipe", "cut-off-leader", "kill-processes",
-            "rolling-restart", "full-disk"),
+            "kill-writers-at-rest", "rolling-restart", "full-disk"),
     "app": ("kill-leader", "wipe", "stop-leader", "leader-unheard"),
     "aap": ("kill-leader", "wipe", "rolling-restart", "bridge"),
     "aap+p": ("kill-observer", "kill-all", "kill-leader"),
@@ -366,7 +384,7 @@ SHORT = {
 
 def applies(name, spec, net):
     return not (name == "kill-observer" and "+" not in spec
-                or name == "kill-processes" and "p" not in spec.lower()
+                or name in ("kill-processes", "kill-writers-at-rest") and "p" not in spec.lower()
                 or name in NEED_ROOT and net is None)
 
 
@@ -425,14 +443,14 @@ def main():
     if Net.possible():
         Net.enter()
         net = Net()
-    else:
-        print("no network namespaces here: no partitions, no full disk")
     specs = o.specs.split(",") if o.specs else FULL if o.full else SHORT
     every = list(FAULTS)
     score = Score()
     for spec in en.possible(specs):
         names = o.faults.split(",") if o.faults else every if o.full else SHORT.get(spec, every)
         score.case(spec, run_spec, spec, names, o, net, score)
+    if not net:
+        print("no network namespaces here: no partitions, no full disk")
     return score.end()
 
 
