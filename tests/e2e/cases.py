@@ -2,6 +2,7 @@
 
 A module lists functions test_*(server); run(globals()) calls them in order, prints what fails
 and ends with "RESULT passed failed". After each test the server must still be serving.
+Scripts whose cases start servers of their own keep a Score.
 
 A busy machine makes everybody late, and nobody early: a test that was late alone, within(), is
 given two more chances; what is late by a defect is late each time.
@@ -44,6 +45,35 @@ def in_time(test, *args):
         except Late as e:
             print("late, once more: %s" % e, flush=True)
     return test(*args)
+
+
+class Score:
+    """How many facts held, how many cases did not."""
+
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def case(self, name, case, *args):
+        """True if it held; it may return how many facts it consists of."""
+        print(name, flush=True)
+        began = time.monotonic()
+        try:
+            facts = case(*args)
+        except Exception as e:  # pylint: disable=broad-except
+            self.failed += 1
+            print("FAILED: %s: %s: %s" % (name, type(e).__name__, e))
+            traceback.print_exc(file=sys.stdout)
+            sys.stdout.flush()
+            return False
+        self.passed += 1 if facts is None else facts
+        print("  %s: %.1f s" % (name, time.monotonic() - began), flush=True)
+        return True
+
+    def end(self):
+        """The exit status."""
+        print("RESULT %d %d" % (self.passed, self.failed), flush=True)
+        end_all()
+        return 1 if self.failed else 0
 
 
 def serves(server):

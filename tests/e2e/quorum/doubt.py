@@ -13,12 +13,12 @@ import re
 import struct
 import sys
 import time
-import traceback
 
 import ensemble as en
 import wire as w
+from cases import Score
 from ensemble import Ensemble
-from server import end_all, wait_until
+from server import wait_until
 
 WINDOWS = (0x7E8000000000, 0x7EA000000000)      # shm/region.h: where a generation's tree is
 WINDOW_BYTES = 128 << 30
@@ -54,23 +54,12 @@ def flip(pid, value):
     return found
 
 
-def ask(member, op, body):
-    c = member.session()
-    try:
-        err, answer = c.ask(op, body)
-        if err:
-            raise AssertionError("%r: %s: %d" % (member, w.NAMES.get(op, op), err))
-        return answer
-    finally:
-        c.close()
-
-
 def damage(e, victim):
-    ask(e.leader(), w.CREATE, w.create(PATH, b"x"))
-    ask(victim, w.SYNC, w.buf(PATH))
-    stat = ask(victim, w.GET_DATA, w.read(PATH))[1]
+    e.leader().do(w.CREATE, w.create(PATH, b"x"))
+    victim.do(w.SYNC, w.buf(PATH))
+    stat = victim.do(w.GET_DATA, w.read(PATH))[1]
     found = flip(victim.writer(), stat.ctime)
-    if not found or ask(victim, w.GET_DATA, w.read(PATH))[1].ctime == stat.ctime:
+    if not found or victim.do(w.GET_DATA, w.read(PATH))[1].ctime == stat.ctime:
         raise AssertionError("%d words changed, and nobody sees it" % found)
     return stat
 
@@ -81,15 +70,14 @@ def count(member, key):
 
 def run(spec):
     """The number of facts that held."""
-    print(spec, flush=True)
     with Ensemble(spec) as e:
         e.start()
         for n in range(50):
-            ask(e.leader(), w.CREATE, w.create("/n%d" % n, b"data"))
+            e.leader().do(w.CREATE, w.create("/n%d" % n, b"data"))
         victim = [m for m in e.followers() if m.kind == "paddock"][0]
         before = damage(e, victim)
         client, writer, began = victim.session(), victim.writer(), time.monotonic()
-        ask(e.leader(), w.SET_DATA, w.set_data(PATH, b"y"))
+        e.leader().do(w.SET_DATA, w.set_data(PATH, b"y"))
         wait_until("another writer", lambda: victim.writer() not in (None, writer), 20)
         try:                            # no answer from the damaged tree
             client.ask(w.GET_DATA, w.read(PATH))
@@ -97,11 +85,11 @@ def run(spec):
         except (OSError, w.Closed):
             pass
         e.serving(60)
-        ask(e.leader(), w.SET_DATA, w.set_data(PATH, b"z"))
+        e.leader().do(w.SET_DATA, w.set_data(PATH, b"z"))
         wait_until("agreement", lambda: count(victim, "zk_paddock_tree_doubted") == 0, 20)
         print("  %.1f s out of service" % (time.monotonic() - began), flush=True)
         e.check_equal()
-        after = ask(victim, w.GET_DATA, w.read(PATH))[1]
+        after = victim.do(w.GET_DATA, w.read(PATH))[1]
         log = victim.log_tail(1 << 20)
         if after.ctime != before.ctime or count(victim, "zk_digest_mismatches_count") != 1:
             raise AssertionError("%r, %s" % (after, victim.figures()))
@@ -110,9 +98,9 @@ def run(spec):
                 raise AssertionError("the log does not say once: " + said)
         # Again, within the hour: told, and no reason to leave.
         writer = victim.writer()
-        ask(e.leader(), w.DELETE, w.path_version(PATH))
+        e.leader().do(w.DELETE, w.path_version(PATH))
         damage(e, victim)
-        ask(e.leader(), w.SET_DATA, w.set_data(PATH, b"w"))
+        e.leader().do(w.SET_DATA, w.set_data(PATH, b"w"))
         wait_until("a count", lambda: count(victim, "zk_digest_mismatches_count") > 1, 20)
         if victim.writer() != writer or victim.mode() != "follower":
             raise AssertionError("it left again")
@@ -123,17 +111,10 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("specs", nargs="*", default=["ppp", "app"])
     o = p.parse_args()
-    passed = failed = 0
+    score = Score()
     for spec in en.possible(o.specs):
-        try:
-            passed += run(spec)
-        except Exception as e:  # pylint: disable=broad-except
-            failed += 1
-            print("FAILED: %s: %s" % (type(e).__name__, e))
-            traceback.print_exc(file=sys.stdout)
-    print("RESULT %d %d" % (passed, failed))
-    end_all()
-    return 1 if failed else 0
+        score.case(spec, run, spec)
+    return score.end()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import threading
 os.environ.setdefault("E2E_PORTS", "22500-22599")
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import server  # noqa: E402
+from cases import Score  # noqa: E402
 
 PEER = os.path.join(server.ROOT, "build", "rel", "election_peer")
 VERBOSE = "-v" in sys.argv
@@ -176,20 +177,12 @@ def observes():
 
 
 def main():
-    passed = failed = 0
+    score = Score()
     for case in (votes_for_a_greater_sid, is_elected_by_them, makes_the_quorum, joins_late,
                  observes):
-        try:
-            case()
-            passed += 1
-            print("%s: ok" % case.__name__, flush=True)
-        except Exception as e:  # each case stands alone
-            failed += 1
-            print("%s: %r" % (case.__name__, e), flush=True)
-        finally:
-            server.end_all()
-    print("RESULT %d %d" % (passed, failed))
-    return 1 if failed else 0
+        score.case(case.__name__, case)
+        server.end_all()        # each case stands alone
+    return score.end()
 
 
 if __name__ == "__main__":

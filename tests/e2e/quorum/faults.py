@@ -18,12 +18,12 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 
 import ensemble as en
+from cases import Score
 from ensemble import Ensemble, Net
 from load import Load
-from server import ROOT, end_all, signal_pid, wait_until
+from server import ROOT, signal_pid, wait_until
 
 FULL = ("aaa", "ppp", "app", "aap", "ppppp", "aaapp", "aaa+a", "aaa+P", "ppp+a", "app+p")
 FAULTS = {}                 # name: function(Case)
@@ -370,52 +370,44 @@ def applies(name, spec, net):
                 or name in NEED_ROOT and net is None)
 
 
-def run_case(e, net, name, seed, number, o):
-    """True if it held."""
-    began = time.monotonic()
-    case = None
-    try:
-        case = Case(e, net, name, seed, number)
-        case.load.start()
-        case.more("before")
-        FAULTS[name](case)
-        case.more("after")
-        case.end()
-        print("%-6s %-16s ok %5.1f s: %s" % (e.spec, name, time.monotonic() - began,
-                                             "; ".join(case.notes)), flush=True)
-        return True
-    except Exception as problem:  # pylint: disable=broad-except
-        print("FAILED %s %s, seed %d: %s: %s\n%s" % (
-            e.spec, name, seed, type(problem).__name__, problem, traceback.format_exc()), flush=True)
-        kept = os.path.join(ROOT, "build", "e2e", "%s-%s-%d" % (e.spec, name, seed))
-        os.makedirs(kept, exist_ok=True)
-        print("   logs are kept in %s" % kept)
-        for m in e.members:
-            shutil.copy(m.log, os.path.join(kept, "%r.log" % m))
-            with open(os.path.join(kept, "%r.state" % m), "w") as f:
-                f.write("\n".join(m.ask(word) for word in ("mntr", "cons", "dump")))
-            print("   %r %s" % (m, m.mode() or "does not serve"))
-            print("      " + "\n      ".join(m.log_tail(1500).splitlines()[-8:]), flush=True)
-        return False
+def run_case(e, net, name, seed, number):
+    case = Case(e, net, name, seed, number)
+    case.load.start()
+    case.more("before")
+    FAULTS[name](case)
+    case.more("after")
+    case.end()
+    print("  %s" % "; ".join(case.notes))
 
 
-def run_spec(spec, names, o, net):
-    """(passed, failed) of the faults on one ensemble; a new one after each failure."""
-    passed, failed, e = 0, 0, None
+def keep_logs(e, name, seed):
+    kept = os.path.join(ROOT, "build", "e2e", "%s-%s-%d" % (e.spec, name, seed))
+    os.makedirs(kept, exist_ok=True)
+    print("   logs are kept in %s" % kept)
+    for m in e.members:
+        shutil.copy(m.log, os.path.join(kept, "%r.log" % m))
+        with open(os.path.join(kept, "%r.state" % m), "w") as f:
+            f.write("\n".join(m.ask(word) for word in ("mntr", "cons", "dump")))
+        print("   %r %s" % (m, m.mode() or "does not serve"))
+        print("      " + "\n      ".join(m.log_tail(1500).splitlines()[-8:]), flush=True)
+
+
+def run_spec(spec, names, o, net, score):
+    """Each fault is counted by itself; a new ensemble after each failure."""
+    e = None
     todo = [n for _ in range(o.rounds) for n in names if applies(n, spec, net)]
     for number, name in enumerate(todo):
         if e is None:
             e = Ensemble(spec, net=net)
             e.start()
-        if run_case(e, net, name, o.seed * 1000 + number, number, o):
-            passed += 1
-        else:
-            failed += 1
+        seed = o.seed * 1000 + number
+        if not score.case("%s %s, seed %d" % (spec, name, seed), run_case, e, net, name, seed, number):
+            keep_logs(e, name, seed)
             e.stop()
             e = None
     if e:
         e.stop()
-    return passed, failed
+    return 0
 
 
 def main():
@@ -437,18 +429,11 @@ def main():
         print("no network namespaces here: no partitions, no full disk")
     specs = o.specs.split(",") if o.specs else FULL if o.full else SHORT
     every = list(FAULTS)
-    passed = failed = 0
+    score = Score()
     for spec in en.possible(specs):
         names = o.faults.split(",") if o.faults else every if o.full else SHORT.get(spec, every)
-        try:
-            good, bad = run_spec(spec, names, o, net)
-            passed, failed = passed + good, failed + bad
-        except Exception as problem:  # pylint: disable=broad-except
-            failed += 1
-            print("FAILED %s: %s: %s" % (spec, type(problem).__name__, problem), flush=True)
-    print("RESULT %d %d" % (passed, failed))
-    end_all()
-    return 1 if failed else 0
+        score.case(spec, run_spec, spec, names, o, net, score)
+    return score.end()
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ them behind, sessions that wander between members and lose connections at any mo
 """
 import random
 import sys
-import traceback
 
 import ensemble  # noqa: F401  pylint: disable=unused-import; it knows where wire.py is
 import history as h
 import wire as w
+from cases import Score
 
 ROOT, SEEDS, POSSIBLE = "/h", 8, 40
 KEYS, TEMPS, CLIENTS, STEPS = 3, 3, 4, 500
@@ -506,20 +506,13 @@ def impossible(change):
 
 
 def main():
-    passed = failed = 0
+    score = Score()
     cases = [("possible %d" % seed, lambda seed=seed: possible_as_it_is(seed))
              for seed in range(POSSIBLE)]
     cases += [(c.__name__, lambda c=c: impossible(c)) for c in CHANGES]
     for name, case in cases:
-        try:
-            case()
-            passed += 1
-        except Exception as e:  # pylint: disable=broad-except
-            failed += 1
-            print("FAILED %s: %s: %s\n%s" % (name, type(e).__name__, e, "".join(
-                traceback.format_exc(limit=-2)) if not isinstance(e, AssertionError) else ""))
-    print("RESULT %d %d" % (passed, failed))
-    return 1 if failed else 0
+        score.case(name, case)
+    return score.end()
 
 
 if __name__ == "__main__":

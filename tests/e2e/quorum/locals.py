@@ -14,12 +14,12 @@ import re
 import signal
 import sys
 import time
-import traceback
 
 import ensemble as en
 import wire as w
+from cases import Score, expect
 from ensemble import Ensemble
-from server import end_all, wait_until
+from server import wait_until
 
 LOCAL = {"localSessionsEnabled": "true"}
 UPGRADES = dict(LOCAL, localSessionsUpgradingEnabled="true")
@@ -27,11 +27,6 @@ ON_LOCAL = -120
 EPHEMERAL = 1
 SHORT, LONG = 1500, 30000           # ms
 FORGOTTEN = SHORT / 1000 + 2 * 0.5 + 0.2
-
-
-def expect(what, got, wanted):
-    if got != wanted:
-        raise AssertionError("%s: got %r, wanted %r" % (what, got, wanted))
 
 
 def resume(member, sid, passwd, timeout=LONG):
@@ -413,20 +408,10 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("parts", nargs="*", help="of: %s" % " ".join(PARTS))
     names = p.parse_args().parts or list(PARTS)
-    passed = failed = 0
+    score = Score()
     for name in names:
-        print(name, flush=True)
-        began = time.monotonic()
-        try:
-            passed += PARTS[name]()
-            print("  %s: %.1f s" % (name, time.monotonic() - began), flush=True)
-        except Exception as e:  # pylint: disable=broad-except
-            failed += 1
-            print("FAILED: %s: %s: %s" % (name, type(e).__name__, e))
-            traceback.print_exc(file=sys.stdout)
-    print("RESULT %d %d" % (passed, failed))
-    end_all()
-    return 1 if failed else 0
+        score.case(name, PARTS[name])
+    return score.end()
 
 
 if __name__ == "__main__":

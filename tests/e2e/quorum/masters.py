@@ -14,29 +14,16 @@ import signal
 import socket
 import sys
 import time
-import traceback
 
 import ensemble as en
 import rot
 import wire as w
+from cases import Score, expect
 from ensemble import Ensemble
-from server import end_all, free_port, wait_until
+from server import free_port, wait_until
 
 EPHEMERAL = 1
 SHORT, LONG = 1500, 30000           # ms
-
-
-def expect(what, got, wanted):
-    if got != wanted:
-        raise AssertionError("%s: got %r, wanted %r" % (what, got, wanted))
-
-
-def ask(member, op, body):
-    c = member.session()
-    try:
-        return c.ok(op, body)
-    finally:
-        c.close()
 
 
 def connected(host, port):
@@ -120,7 +107,7 @@ class Case:
             expect("set", c.reply().err, 0)
         expect("there", c.ok(w.GET_DATA, w.read("/large"))[0], b"11" + data)
         c.close()
-        ask(self.e.leader(), w.DELETE, w.path_version("/large"))
+        self.e.leader().do(w.DELETE, w.path_version("/large"))
 
     def test_sync_sees_what_was_told_before(self):
         lead = self.e.leader().session()
@@ -301,7 +288,6 @@ def ask_err(member, op, body):
 
 def reconfigure(spec):
     """Changes of the membership come by the master, too, be it that the leader goes with one."""
-    print("%s, reconfigured" % spec, flush=True)
     port = free_port()
     conf = {"observerMasterPort": port, "reconfigEnabled": "true", "skipACL": "yes"}
     with Ensemble(spec, conf, apart=True) as e:
@@ -328,17 +314,15 @@ def reconfigure(spec):
         e.serving(60)
         wait_until("the observer has it", lambda: ask_err(
             case.o, w.EXISTS, w.read("/zookeeper/config")) == 0, 30, 0.05)
-        ask(case.o, w.CREATE, w.create("/after"))
-        text = ask(case.o, w.GET_DATA, w.read("/zookeeper/config"))[0]
+        case.o.do(w.CREATE, w.create("/after"))
+        text = case.o.do(w.GET_DATA, w.read("/zookeeper/config"))[0]
         expect("without the leader that was", b"server.%d=" % lead.sid in text, False)
         e.compare()
     return 4
 
 
-def run(spec, only):
-    """(facts that held, that did not)"""
-    print(spec, flush=True)
-    passed = failed = 0
+def run(spec, only, score):
+    """Each fact is counted by itself; what follows one that fails has all members again."""
     port = free_port()
     with Ensemble(spec, {"observerMasterPort": port}, apart=True) as e:
         e.start()
@@ -346,25 +330,11 @@ def run(spec, only):
         for name in [n for n in vars(Case) if n.startswith("test_")]:
             if only and not any(o in name for o in only):
                 continue
-            began = time.monotonic()
-            try:
-                getattr(case, name)()
-                passed += 1
-                print("  %s: %.1f s" % (name[5:].replace("_", " "), time.monotonic() - began), flush=True)
-            except Exception as error:  # pylint: disable=broad-except
-                failed += 1
-                print("FAILED: %s: %s: %s: %s" % (spec, name, type(error).__name__, error))
-                traceback.print_exc(file=sys.stdout)
+            if not score.case("%s: %s" % (spec, name[5:].replace("_", " ")), getattr(case, name)):
                 for m in e.members:
                     print("--- %r\n%s" % (m, m.log_tail(2500)), flush=True)
-                try:
-                    for m in e.members:
-                        if not m.up():
-                            m.start(wait=False)
-                    e.serving(60)
-                except Exception:  # pylint: disable=broad-except
-                    break
-    return passed, failed
+                e.start()
+    return 0
 
 
 def main():
@@ -372,20 +342,12 @@ def main():
     p.add_argument("specs", nargs="*", default=["ppp+pp", "aaa+p", "ppp+a"])
     p.add_argument("-k", action="append", help="tests whose name has this")
     o = p.parse_args()
-    passed = failed = 0
+    score = Score()
     for spec in en.possible(o.specs):
-        try:
-            good, bad = run(spec, o.k)
-            passed, failed = passed + good, failed + bad
-            if not o.k and spec in ("ppp+pp", "ppp+a"):
-                passed += reconfigure(spec)
-        except Exception as e:  # pylint: disable=broad-except
-            failed += 1
-            print("FAILED: %s: %s" % (type(e).__name__, e))
-            traceback.print_exc(file=sys.stdout)
-    print("RESULT %d %d" % (passed, failed))
-    end_all()
-    return 1 if failed else 0
+        score.case(spec, run, spec, o.k, score)
+        if not o.k and spec in ("ppp+pp", "ppp+a"):
+            score.case("%s, reconfigured" % spec, reconfigure, spec)
+    return score.end()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A running ensemble of Apache ZooKeeper becomes one of Paddock, member by member, and back.
 
-  migrate.py [--to p|a] [--seed N] [--rounds N] [-v]
+  migrate.py [--to p|a] [--seed N] [--rounds N]
 
 Clients are there all the time: kazoo's, with a lock that they contend for, ephemerals, watches and
 a counter; and raw ones that write down every answer (load.py). Steps:
@@ -23,7 +23,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 
 from kazoo.client import KazooClient, KazooState
 from kazoo.exceptions import BadVersionError, KazooException
@@ -31,9 +30,10 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.retry import KazooRetry
 
 import ensemble as en
+from cases import Score
 from ensemble import KINDS, Ensemble
 from load import Load
-from server import end_all, wait_until
+from server import wait_until
 
 TIMEOUT = 20.0
 # A client that has a request under way hears of a lost connection twice.
@@ -272,21 +272,12 @@ def main():
     p.add_argument("--to", choices="ap", default="p")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--rounds", type=int, default=1)
-    p.add_argument("-v", action="store_true")
     o = p.parse_args()
-    passed = failed = 0
-    for n in range(o.rounds):
+    score = Score()
+    for seed in range(o.seed, o.seed + o.rounds):
         other = o.to if en.possible([o.to * 3]) else "a"
-        try:
-            passed += migrate(other, o.seed + n)
-        except Exception as e:  # pylint: disable=broad-except
-            failed += 1
-            print("FAILED: %s: %s" % (type(e).__name__, e))
-            if o.v:
-                traceback.print_exc(file=sys.stdout)
-    print("RESULT %d %d" % (passed, failed))
-    end_all()
-    return 1 if failed else 0
+        score.case("aaa to %s, seed %d" % (other * 3, seed), migrate, other, seed)
+    return score.end()
 
 
 if __name__ == "__main__":

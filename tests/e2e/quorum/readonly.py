@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import NotReadOnlyCallError
@@ -25,8 +24,9 @@ from kazoo.protocol.states import KeeperState
 import ensemble as en
 import server
 import wire as w
+from cases import Score, expect
 from ensemble import Ensemble
-from server import end_all, signal_pid, spawn, wait_until
+from server import signal_pid, spawn, wait_until
 
 CONF = {"readonlymode.enabled": "true", "4lw.commands.whitelist": "srvr,mntr,stat,conf"}
 NOT_READ_ONLY = -119
@@ -39,11 +39,6 @@ WRITES = [(w.CREATE, w.create("/no")), (w.CREATE2, w.create("/no")),
           (w.SET_ACL, w.set_acl("/ro", w.OPEN_ACL)), (w.SYNC, w.buf("/ro")),
           (w.MULTI, w.multi([(w.SET_DATA, w.set_data("/ro", b"no"))])),
           (w.RECONFIG, w.buf(None) + w.buf("3") + w.buf(None) + w.i64(-1)), (w.SET_DATA, b"\0")]
-
-
-def expect(what, got, want):
-    if got != want:
-        raise AssertionError("%s: %r, not %r" % (what, got, want))
 
 
 def password(session):
@@ -121,7 +116,6 @@ class Shell:
             print(self.said[-3000:])
             raise
 
-
     def quit(self):
         self.p.stdin.write("quit\n")
         self.p.stdin.flush()
@@ -132,14 +126,6 @@ class Run:
     def __init__(self, spec):
         self.e = Ensemble(spec, CONF if "a" not in spec else dict(
             CONF, **{"4lw.commands.whitelist": "*"}))
-        self.passed = 0
-
-    def step(self, what):
-        began = time.monotonic()
-        what()
-        self.passed += 1
-        print("  %-64s %5.1f s" % (what.__doc__.split("\n")[0].rstrip("."),
-                                   time.monotonic() - began), flush=True)
 
     def begin(self):
         """Read-write service is as it was."""
@@ -387,33 +373,25 @@ class Run:
         self.e.serving(60)
         self.e.compare("/ro")
 
-    def run(self):
-        for what in (self.begin, self.lose, self.words, self.refused, self.reads, self.resumed,
-                     self.silent, self.clients, self.writer_dies, self.alone, self.back,
-                     self.clients_back, self.apart, self.uncommitted):
-            self.step(what)
+    def run(self, score):
+        """Each step goes on from the one before; True if all held."""
+        return all(score.case(step.__doc__, step) for step in (
+            self.begin, self.lose, self.words, self.refused, self.reads, self.resumed,
+            self.silent, self.clients, self.writer_dies, self.alone, self.back,
+            self.clients_back, self.apart, self.uncommitted))
 
 
 def main():
     logging.basicConfig(level=logging.CRITICAL)
-    passed = failed = 0
+    score = Score()
     for spec in en.possible(sys.argv[1:] or ["ppp"]):
         print(spec, flush=True)
         run = Run(spec)
-        try:
-            run.run()
-        except Exception as error:  # pylint: disable=broad-except
-            failed += 1
-            print("FAILED: %s: %s" % (type(error).__name__, error))
-            traceback.print_exc(file=sys.stdout)
-            for m in run.e.members:
-                print("   %r %s\n%s" % (m, m.dir, m.log_tail(2500)))
-        finally:
-            run.e.stop()
-        passed += run.passed
-    print("RESULT %d %d" % (passed, failed))
-    end_all()
-    return 1 if failed else 0
+        with run.e:
+            if not run.run(score):
+                for m in run.e.members:
+                    print("   %r %s\n%s" % (m, m.dir, m.log_tail(2500)))
+    return score.end()
 
 
 if __name__ == "__main__":

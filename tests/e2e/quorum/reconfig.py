@@ -18,14 +18,14 @@ import signal
 import socket
 import sys
 import time
-import traceback
 
 import ensemble as en
 import server
 import wire as w
+from cases import Score
 from ensemble import Ensemble
 from load import Load
-from server import end_all, wait_until
+from server import wait_until
 
 CONFIG = "/zookeeper/config"
 RECONFIG_CONF = {"reconfigEnabled": "true", "skipACL": "yes"}
@@ -240,7 +240,6 @@ class Change:
 
 
 def change(spec, seed):
-    print(spec, flush=True)
     c = Change(spec, seed)
     try:
         return c.run()
@@ -252,7 +251,7 @@ def change(spec, seed):
         c.e.stop()
 
 
-def disabled(_):
+def disabled():
     """Without reconfigEnabled nothing has a version, and nothing changes."""
     with Ensemble("ppp", {"skipACL": "yes"}) as e:
         e.start()
@@ -264,8 +263,6 @@ def disabled(_):
                 raise AssertionError("%r: %d" % (m, err))
             if version(text(m)[0]) != 0 or os.listdir(m.dir).count("zoo.cfg.bak"):
                 raise AssertionError("%r: %s" % (m, text(m)))
-    print("refused without reconfigEnabled", flush=True)
-    return 1
 
 
 def main():
@@ -273,17 +270,11 @@ def main():
     p.add_argument("specs", nargs="*", default=["ppp", "aap"])
     p.add_argument("--seed", type=int, default=1)
     o = p.parse_args()
-    passed = failed = 0
-    for part in [lambda s=s: change(s, o.seed) for s in en.possible(o.specs)] + [lambda: disabled(None)]:
-        try:
-            passed += part()
-        except Exception as e:  # pylint: disable=broad-except
-            failed += 1
-            print("FAILED: %s: %s" % (type(e).__name__, e))
-            traceback.print_exc(file=sys.stdout)
-    print("RESULT %d %d" % (passed, failed))
-    end_all()
-    return 1 if failed else 0
+    score = Score()
+    for spec in en.possible(o.specs):
+        score.case(spec, change, spec, o.seed)
+    score.case("without reconfigEnabled", disabled)
+    return score.end()
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ import glob
 import os
 import shutil
 import sys
-import time
-import traceback
 
 import ensemble as en
 import wire as w
+from cases import Score
 from ensemble import Ensemble
 from load import Load
-from server import end_all, wait_until
+from server import wait_until
 
 PAGE = 4096
 LOAD = 200                  # writes under way before, half as many behind
@@ -181,20 +180,10 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("cases", nargs="*", default=list(CASES))
     o = p.parse_args()
-    passed = failed = 0
-    able = en.possible(["ppp"])
-    for case in o.cases if able else []:
-        began = time.monotonic()
-        try:
-            passed += CASES[case]()
-            print("%s: %.1f s" % (case, time.monotonic() - began), flush=True)
-        except Exception as e:  # pylint: disable=broad-except
-            failed += 1
-            print("FAILED: %s: %s: %s" % (case, type(e).__name__, e))
-            traceback.print_exc(file=sys.stdout)
-    print("RESULT %d %d" % (passed, failed))
-    end_all()
-    return 1 if failed else 0
+    score = Score()
+    for name in o.cases if en.possible(["ppp"]) else []:
+        score.case(name, CASES[name])
+    return score.end()
 
 
 if __name__ == "__main__":
