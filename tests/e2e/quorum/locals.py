@@ -56,6 +56,14 @@ def counted(m, wanted):
     wait_until("%r counts %s" % (m, wanted), lambda: counts(m) == wanted, 5)
 
 
+def unread(m):
+    """Bytes from other members that it has not taken yet."""
+    with open("/proc/net/tcp") as f:
+        lines = [line.split() for line in f.readlines()[1:]]
+    return sum(int(line[4].split(":")[1], 16) for line in lines
+               if line[1].endswith(":%04X" % m.ports[0]) and line[3] == "01")
+
+
 def with_ephemeral(path):
     return w.multi([(w.CREATE, w.create(path + "-m")),
                     (w.CREATE, w.create(path, flags=EPHEMERAL))])
@@ -317,7 +325,9 @@ class Case:
         xids = [c.send(w.SET_DATA, w.set_data(path, b"1", 0)),
                 c.send(w.CREATE, w.create(path + "-e", flags=EPHEMERAL)),
                 c.send(w.SET_DATA, w.set_data(path, b"2", 1)), c.send(w.GET_DATA, w.read(path))]
-        time.sleep(0.3)             # they are with the leader, or in a socket to it
+        wait_until("all are under way", lambda: m.figures().get(
+            "zk_outstanding_requests") == str(len(xids)), 2)
+        wait_until("the first are in a socket to the leader", lambda: unread(lead), 2)
         for o in others:
             signal_all = o.kill if o is lead else lambda o=o: o.signal_all(signal.SIGCONT)
             signal_all()
