@@ -13,6 +13,7 @@
 #include "storage/recover.h"
 #include "writer/flight.h"
 #include "writer/snap_policy.h"
+#include "writer/tell.h"
 
 enum { EXIT_UNEXPECTED = 1, EXIT_DATA = 3, EXIT_STORAGE = 10, ROOM_US = 1000 };
 
@@ -175,7 +176,7 @@ static void publish_generation(struct wtr_loop *l, const struct wtr_recovery *r)
 	shm_commit_tx_attach(&l->tx, l->heritage);
 	/* A predecessor may have left the ring full. */
 	while (shm_commit_appendv(&l->tx, &iov, 1) == -EAGAIN) {
-		wtr_loop_make_room(l);
+		wtr_tell_make_room(l);
 		usleep(ROOM_US);
 	}
 	shm_tree_published(l->tree, r->tree_zxid, l->tx.head);
