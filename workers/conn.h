@@ -118,7 +118,7 @@ struct wrk_conn {
 
 _Static_assert(sizeof(struct wrk_conn) <= 512, "10,000 idle sessions of at most 2 KiB each");
 
-/* --- the table -------------------------------------------------------------------------------- */
+/* --- conn_table.c ----------------------------------------------------------------------------- */
 
 /* A connection in HANDSHAKE; NULL: no memory, or no place. fd becomes ours. */
 struct wrk_conn *wrk_conn_new(struct worker *w, int fd, const uint8_t address[16], uint32_t scope,
@@ -130,6 +130,9 @@ struct wrk_conn *wrk_conn_of_session(const struct worker *w, int64_t session);
 uint64_t wrk_conn_name(const struct worker *w, const struct wrk_conn *c);
 /* Found by that session from now on, until it closes. */
 void wrk_conn_set_session(struct worker *w, struct wrk_conn *c, int64_t session);
+void wrk_conn_forget_session(struct worker *w, struct wrk_conn *c);
+/* Its place is another's. It owns nothing any more. */
+void wrk_conn_free(struct worker *w, struct wrk_conn *c);
 /* Connections by place, for walks: *place is 0 at first. */
 struct wrk_conn *wrk_conn_next(const struct worker *w, uint32_t *place);
 
