@@ -25,11 +25,6 @@ uint64_t clock_mono_ns(void)
 	return read_ns(CLOCK_MONOTONIC);
 }
 
-uint64_t clock_coarse_ms(void)
-{
-	return read_ns(CLOCK_MONOTONIC_COARSE) / 1000000;
-}
-
 int64_t clock_wall_ms(void)
 {
 	return (int64_t)(read_ns(CLOCK_REALTIME) / 1000000);

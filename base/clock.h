@@ -13,8 +13,5 @@ uint64_t clock_mono_ms(void);
 uint64_t clock_mono_us(void);
 uint64_t clock_mono_ns(void);
 
-/* As clock_mono_ms(), but as of the last timer tick of the kernel (1-10 ms ago): cheapest. */
-uint64_t clock_coarse_ms(void);
-
 /* Milliseconds since 1970, as Java's System.currentTimeMillis(). */
 int64_t clock_wall_ms(void);

@@ -100,7 +100,7 @@ enum shm_role { SHM_ALONE, SHM_LOOKING, SHM_LEADING, SHM_FOLLOWING, SHM_OBSERVIN
 struct shm_member_view {
 	_Atomic int64_t sid;
 	_Atomic uint32_t flags; /* enum shm_member_flag */
-	_Atomic uint32_t lag_ms;
+	uint32_t pad;
 	_Atomic int64_t acked;  /* zxid */
 	_Atomic int64_t queued; /* bytes that wait for it */
 };

@@ -25,15 +25,6 @@ static uint32_t crc_of_data(const char *path, size_t path_len, const void *data,
 	return data_len > 0 ? libdeflate_crc32(crc, data, (size_t)data_len) : crc;
 }
 
-uint32_t shm_node_crc(const char *path, size_t path_len, const void *data, int32_t data_len,
-		      const uint8_t persisted[60])
-{
-	if (!digest_has(path, path_len))
-		return 0;
-	return libdeflate_crc32(crc_of_data(path, path_len, data, data_len), persisted,
-				PERSISTED_BYTES);
-}
-
 static void persisted_stat(const struct shm_node *n, const struct shm_version *v,
 			   uint8_t out[PERSISTED_BYTES])
 {

@@ -157,7 +157,7 @@ struct shm_tree {
 	int64_t ephemerals;
 	struct shm_node *root, *last_parent; /* last_parent: of the last node loaded */
 	struct shm_chunk *extended;
-	uint32_t digest_on, loading;
+	uint32_t digest_on, pad5;
 
 	uint64_t acl_linger; /* bytes of commit ring that a dead ACL list outlives */
 	struct shm_acl **acl_chains, *acl_idle_first, *acl_idle_last;
@@ -217,7 +217,6 @@ enum { RETIRE_RESERVE_MAX = 64 };
 int shm_retire_reserve(struct shm_tree *t, unsigned n);
 void shm_retire(struct shm_tree *t, enum retired_kind kind, void *p, size_t size);
 void shm_retire_private(struct shm_tree *t); /* free at once what no reader can know */
-void shm_node_free(struct shm_tree *t, struct shm_node *n);
 
 /* tree.c. new: complete but for the stat; not linked. reserve: the following enter can't fail. */
 struct shm_version *shm_version_new(struct shm_tree *t, int32_t data_len, const void *data);

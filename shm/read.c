@@ -84,11 +84,6 @@ int64_t shm_node_owner(const struct shm_node *n)
 	return n->extra ? node_extra(n)->owner : 0;
 }
 
-int64_t shm_node_czxid(const struct shm_node *n)
-{
-	return n->czxid;
-}
-
 /* Creates and deletes of children: creates so far twice, less those that live (32-bit wrap). */
 static int32_t wire_cversion(const struct shm_version *v)
 {
@@ -122,16 +117,6 @@ const void *shm_version_data(const struct shm_version *v, int32_t *len)
 uint32_t shm_version_acl(const struct shm_version *v)
 {
 	return v->acl;
-}
-
-int32_t shm_version_version(const struct shm_version *v)
-{
-	return v->version;
-}
-
-int32_t shm_version_aversion(const struct shm_version *v)
-{
-	return v->aversion;
 }
 
 int32_t shm_version_cversion(const struct shm_version *v)

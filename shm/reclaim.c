@@ -83,7 +83,7 @@ static void pop(struct shm_tree *t)
 		t->retired_spare = b;
 }
 
-void shm_node_free(struct shm_tree *t, struct shm_node *n)
+static void node_free(struct shm_tree *t, struct shm_node *n)
 {
 	struct shm_version *v = n->version;
 	struct shm_extra *extra = node_extra(n);
@@ -107,7 +107,7 @@ static void process(struct shm_tree *t, const struct retired *r)
 		shm_retire(t, RETIRED_NODE_MEMORY, r->p, r->size);
 		break;
 	case RETIRED_NODE_MEMORY:
-		shm_node_free(t, r->p);
+		node_free(t, r->p);
 		break;
 	case RETIRED_SESSION:
 		shm_session_unlink(t, r->p);

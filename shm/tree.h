@@ -71,13 +71,10 @@ const char *shm_node_path(const struct shm_node *n, uint32_t *len); /* "/" for t
 const char *shm_node_name(const struct shm_node *n, uint32_t *len); /* last component */
 const struct shm_node *shm_node_parent(const struct shm_node *n);   /* NULL for the root */
 int64_t shm_node_owner(const struct shm_node *n); /* internal ephemeralOwner, client.md 5.4 */
-int64_t shm_node_czxid(const struct shm_node *n);
 void shm_node_stat(const struct shm_node *n, const struct shm_version *v,
 		   uint8_t out[SHM_STAT_BYTES]);                         /* as on the wire */
 const void *shm_version_data(const struct shm_version *v, int32_t *len); /* -1 = null data */
 uint32_t shm_version_acl(const struct shm_version *v);
-int32_t shm_version_version(const struct shm_version *v);
-int32_t shm_version_aversion(const struct shm_version *v);
 int32_t shm_version_cversion(const struct shm_version *v); /* internal: creates so far */
 int32_t shm_version_children(const struct shm_version *v);
 int64_t shm_version_mzxid(const struct shm_version *v);
@@ -135,13 +132,8 @@ uint64_t shm_tree_data_bytes(const struct shm_tree *t); /* approximate_data_size
 int64_t shm_tree_ephemerals(const struct shm_tree *t);
 uint64_t shm_tree_digest(const struct shm_tree *t);         /* version 2; 0 when digests are off */
 void shm_tree_set_digest(struct shm_tree *t, bool enabled); /* on at birth; counts all anew */
-/*
- * One node's share in the digest (ZooKeeper's DigestCalculator): for changes not yet applied.
- * persisted: StatPersisted as on disk. 0 for a node below /zookeeper/. The root is "/" or "".
- */
-uint32_t shm_node_crc(const char *path, size_t path_len, const void *data, int32_t data_len,
-		      const uint8_t persisted[60]);
-uint32_t shm_version_crc(const struct shm_version *v); /* the share of the newest version */
+/* One node's share in it, of the newest version; 0 for a node below /zookeeper/. */
+uint32_t shm_version_crc(const struct shm_version *v);
 
 struct shm_new {
 	const char *path;

@@ -332,10 +332,8 @@ static int replay_log(struct import *im, const struct bytes *b)
 	im->torn = err == 1;
 	if (err < 0)
 		return tell_log(im, err, "a damaged record before a good one", at);
-	if (im->torn) {
-		im->out->cut_bytes += b->n - at;
+	if (im->torn)
 		tell_log(im, 0, "ends in a torn record", at);
-	}
 	return 0;
 }
 

@@ -372,28 +372,6 @@ int sto_log_append(struct sto_log *log, const uint8_t *entries, uint64_t len, in
 	return 0;
 }
 
-int sto_log_moved(struct sto_log *log, const char *path)
-{
-	const struct sto_fs *fs = log->fs;
-	int err = 0, dir = sto_dir_open(fs, path);
-
-	if (dir < 0)
-		return dir;
-	pthread_mutex_lock(&log->lock);
-	while (log->preparing)
-		pthread_cond_wait(&log->prepared, &log->lock);
-	if (log->spare.fd >= 0)
-		err = sto_stage_move(fs, dir, log->spare.name);
-	if (!err) {
-		close_fd(fs, &log->dir);
-		log->dir = dir;
-	}
-	pthread_mutex_unlock(&log->lock);
-	if (err)
-		fs->close(fs->self, dir);
-	return err;
-}
-
 int sto_log_seal(struct sto_log *log)
 {
 	struct sto_block_head head = {.first_zxid = log->last_zxid, .last_zxid = log->last_zxid};

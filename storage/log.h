@@ -11,7 +11,7 @@
  * Entries in memory, here and in what a reader gives back: u32 length in host order, bytes; one
  * after the other without padding.
  *
- * Runs in: the writer. No thread of its own. append, seal, roll, moved and close belong to one
+ * Runs in: the writer. No thread of its own. append, seal, roll and close belong to one
  * thread; prepare may run in another at the same time; room, is_tight, is_scant and
  * bytes_since_open in any.
  *
@@ -82,12 +82,6 @@ uint64_t sto_log_room(struct sto_log *log);
 
 /* Bytes of blocks written since open, padding included. */
 uint64_t sto_log_bytes_since_open(const struct sto_log *log);
-
-/*
- * The log was opened in the stage of `dir` and has been installed there (member.h): from now on
- * its files are made there. The appending thread; prepare may run. 0 or -errno.
- */
-int sto_log_moved(struct sto_log *log, const char *dir);
 
 /* Seal, give back what was zero-filled in vain, and free. 0 or -errno of that; always frees. */
 int sto_log_close(struct sto_log *log);

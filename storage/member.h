@@ -77,9 +77,9 @@ int sto_stage_begin(const struct sto_fs *fs, const char *snap_dir, const char *l
 int sto_stage_discard(const struct sto_fs *fs, const char *snap_dir, const char *log_dir);
 
 /*
- * What is staged takes the place of everything there was, together with *m. A log that is open in
- * the stage stays open: sto_log_moved() tells it, before its next append, where it is now. The
- * snapshot there is `zxid`'s. -ENOENT: it is not there, and nothing was changed.
+ * What is staged takes the place of everything there was, together with *m. Both logs, of there and
+ * of the stage, are closed. The snapshot there is `zxid`'s. -ENOENT: it is not there, and nothing
+ * was changed.
  */
 int sto_stage_install(const struct sto_fs *fs, const char *snap_dir, const char *log_dir,
 		      const struct sto_member *m, int64_t zxid);

@@ -140,7 +140,6 @@ static int log_end(struct recovery *r, struct sto_seg_reader *s)
 	if (traces)
 		return rot(r, r->i + 1, "a damaged block before a good one", s->bad_at);
 	if (dirty) {
-		r->out->cut_bytes += s->file_size - s->at;
 		sto_name(name, STO_LOG_PREFIX, r->segments.zxid[r->i]);
 		sto_why(text, "%s, byte %" PRIu64 ": torn write cut off behind zxid 0x%" PRIx64,
 			name, s->at, (uint64_t)r->last);
@@ -204,7 +203,6 @@ static int give_up(struct recovery *r)
 		fd = fs->open(fs->self, r->log_dir, name, O_RDWR, 0);
 		if (fd < 0)
 			return fd;
-		r->out->cut_bytes += (uint64_t)fs->size(fs->self, fd) - r->end;
 		err = cut(r, fd, r->end);
 		fs->close(fs->self, fd);
 	}

@@ -27,7 +27,7 @@
 struct sto_recovered {
 	int64_t snapshot_zxid; /* -1: none */
 	int64_t last_zxid;     /* 0: there was nothing */
-	uint64_t txns, log_bytes, cut_bytes;
+	uint64_t txns, log_bytes;
 	/* It failed as a part of what was durable is gone, rotten, or not given back by the device:
 	 * no other attempt, and no other program, would find it. */
 	bool lost;

@@ -204,7 +204,6 @@ static int replace_snapshot(struct sto_dirs *d, int64_t zxid)
 	return err ? err : sto_stage_move(fs, d->snap, name);
 }
 
-/* A prepared file is left for its log to fetch (sto_log_moved()). */
 static int move_segments(struct sto_dirs *d)
 {
 	struct sto_names names = {0};

@@ -36,7 +36,6 @@ struct sto_zk_reader {
 	int32_t left; /* sessions or ACLs still to come */
 	size_t record_max;
 	uint32_t adler;
-	bool sorted;
 	struct sto_zk_acl *acl;
 	size_t n_acls, acls_cap;
 	uint8_t *lists;

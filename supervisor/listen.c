@@ -57,6 +57,14 @@ static int resolve(const struct conf *c, int family, struct addrinfo **list)
 	return getaddrinfo(c->client_address, port, &hints, list);
 }
 
+static void close_all(struct shm_heritage *h)
+{
+	while (h->n_listen > 0) {
+		close(h->listen_fd[--h->n_listen]);
+		h->listen_fd[h->n_listen] = -1;
+	}
+}
+
 static int try_family(struct shm_heritage *h, int family, const char **why)
 {
 	struct addrinfo *list = NULL;
@@ -71,7 +79,7 @@ static int try_family(struct shm_heritage *h, int family, const char **why)
 	if (!err)
 		return 0;
 	*why = strerror(err);
-	sup_listen_close(h);
+	close_all(h);
 	return -1;
 }
 
@@ -88,12 +96,4 @@ int sup_listen_open(struct shm_heritage *h)
 	LOG_E("clientPort %u of %s: %s", (unsigned)h->conf->client_port,
 	      address ? address : "any address", why);
 	return -1;
-}
-
-void sup_listen_close(struct shm_heritage *h)
-{
-	while (h->n_listen > 0) {
-		close(h->listen_fd[--h->n_listen]);
-		h->listen_fd[h->n_listen] = -1;
-	}
 }

@@ -14,4 +14,3 @@
  * 0; -1: logged, nothing is open.
  */
 int sup_listen_open(struct shm_heritage *h);
-void sup_listen_close(struct shm_heritage *h);

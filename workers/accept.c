@@ -89,7 +89,7 @@ void wrk_address_drop(struct worker *w, const uint8_t address[16])
 		SET(a->count, GET(a->count) - 1);
 }
 
-uint32_t wrk_address_count(const struct worker *w, const uint8_t address[16])
+static uint32_t address_count(const struct worker *w, const uint8_t address[16])
 {
 	uint32_t n = 0;
 	uint64_t hi, lo;
@@ -163,7 +163,7 @@ static bool over_limits(const struct worker *w, const uint8_t address[16])
 	if (conf->max_cnxns &&
 	    w->count.connections + connections_elsewhere(w, false) >= conf->max_cnxns)
 		return true;
-	return conf->max_client_cnxns && wrk_address_count(w, address) >= conf->max_client_cnxns;
+	return conf->max_client_cnxns && address_count(w, address) >= conf->max_client_cnxns;
 }
 
 static void read_address(const struct sockaddr_storage *from, uint8_t address[16], uint32_t *scope,

@@ -49,8 +49,7 @@ struct wrk_frame {
 	int32_t xid, op;
 	const uint8_t *body;
 	uint32_t len;
-	uint32_t path_at, path_len; /* of the reads that have one first, once hashed */
-	uint64_t hash;              /* 0: not hashed */
+	uint64_t hash; /* 0: not hashed */
 };
 
 /* A request that waits. */
@@ -219,9 +218,6 @@ void wrk_read(struct worker *w, struct wrk_conn *c, const struct wrk_frame *f);
 bool wrk_permits(const struct worker *w, const struct wrk_conn *c, uint32_t acl, int32_t mask);
 /* setWatches, setWatches2, addWatch, checkWatches, removeWatches. */
 void wrk_watching(struct worker *w, struct wrk_conn *c, const struct wrk_frame *f);
-/* Append a notification. */
-void wrk_notify(struct worker *w, struct wrk_conn *c, int64_t zxid, int32_t type, const void *path,
-		size_t len);
 /* Register a watch; false: no memory, the connection is closed. */
 bool wrk_watch(struct worker *w, struct wrk_conn *c, int table, const void *path, size_t len,
 	       unsigned modes);

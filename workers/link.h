@@ -24,11 +24,6 @@ static inline bool wrk_list_empty(const struct wrk_link *head)
 	return head->next == head;
 }
 
-static inline bool wrk_link_on(const struct wrk_link *link)
-{
-	return link->next;
-}
-
 static inline void wrk_link_del(struct wrk_link *link)
 {
 	if (!link->next)

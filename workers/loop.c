@@ -100,7 +100,7 @@ void wrk_fini(struct worker *w)
 /* --- generations ----------------------------------------------------------------------------- */
 
 /* Regions that the supervisor has sent: each is mapped over its window. */
-void wrk_regions(struct worker *w)
+static void take_regions(struct worker *w)
 {
 	struct shm_region_note note;
 	union {
@@ -157,7 +157,7 @@ void wrk_switch(struct worker *w, uint32_t gen)
 	if (!gen || (gen == w->gen && w->tree))
 		return;
 	if (w->mapped[gen & 1] != gen)
-		wrk_regions(w);
+		take_regions(w);
 	if (w->mapped[gen & 1] != gen)
 		return;
 	tree = shm_tree_of(gen);
@@ -444,7 +444,7 @@ static void turn(struct worker *w)
 		if (events[i].data.u64 == WRK_WAKE)
 			shm_wake_drain(w->h->wake_worker[w->index]);
 		else if (events[i].data.u64 == WRK_REGIONS)
-			wrk_regions(w);
+			take_regions(w);
 		else if (events[i].data.u64 < WRK_WAKE)
 			mark_ready(w, &events[i]);
 	wrk_turn_begin(w);

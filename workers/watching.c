@@ -11,11 +11,10 @@ bool wrk_watch(struct worker *w, struct wrk_conn *c, int table, const void *path
 	return false;
 }
 
-void wrk_notify(struct worker *w, struct wrk_conn *c, int64_t zxid, int32_t type, const void *path,
-		size_t len)
+static void notify(struct worker *w, struct wrk_conn *c, int64_t zxid, int32_t type,
+		   const void *path, size_t len)
 {
-	struct jute_out out =
-	    wrk_reply_begin(w, c, 12 + 3 * len, ZK_XID_NOTIFICATION, zxid, ZOK);
+	struct jute_out out = wrk_reply_begin(w, c, 12 + 3 * len, ZK_XID_NOTIFICATION, zxid, ZOK);
 
 	jute_put_int(&out, type);
 	jute_put_int(&out, ZK_STATE_SYNC_CONNECTED);
@@ -78,7 +77,7 @@ static bool set_list(struct worker *w, struct wrk_conn *c, enum list list,
 			return false;
 		event = missed(w, list, path, since);
 		if (event)
-			wrk_notify(w, c, -1, event, path.data, (size_t)path.len);
+			notify(w, c, -1, event, path.data, (size_t)path.len);
 		else if (!set_watch(w, c, list, path))
 			return false;
 	}

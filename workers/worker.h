@@ -109,15 +109,12 @@ void wrk_turn_end(struct worker *w);         /* flush, publish, count, offline *
 void wrk_drain(struct worker *w, uint64_t head);
 /* loop.c: take generation `gen`, if it is mapped and not behind S. */
 void wrk_switch(struct worker *w, uint32_t gen);
-/* loop.c: regions that have come over the supervisor's socket. */
-void wrk_regions(struct worker *w);
 
 /* accept.c */
 void wrk_listen(struct worker *w, bool on);
 void wrk_accept(struct worker *w, int listen_fd);
 void wrk_balance(struct worker *w);
 void wrk_address_drop(struct worker *w, const uint8_t address[16]);
-uint32_t wrk_address_count(const struct worker *w, const uint8_t address[16]);
 
 /* words.c: four-letter words. true: these bytes (at least 4) begin one, and it was dealt with. */
 bool wrk_word(struct worker *w, struct wrk_conn *c, const uint8_t *bytes, size_t len);

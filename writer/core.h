@@ -165,8 +165,8 @@ struct wtr_core {
 	 * the logged one, is not told to anybody: it sets `doubts`, and nothing is applied any
 	 * more. Else the one aborts, and the other is counted. */
 	bool heeds_digest, doubts;
-	uint64_t txns, txn_bytes, refused, requests; /* counters, for the board */
-	uint64_t changes; /* transactions, but a multi counts its members */
+	uint64_t txns, txn_bytes, refused; /* counters, for the board */
+	uint64_t changes;                  /* transactions, but a multi counts its members */
 };
 
 /* Everything is allocated here; `tree` is as of `zxid`, its sessions are taken over. -ENOMEM. */
@@ -247,10 +247,6 @@ bool wtr_core_admits(struct wtr_core *c, int32_t op, const uint8_t *body, uint32
 /* The session is at that connection from now on, and no other; the client is told. */
 void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s,
 		int32_t timeout_ms);
-/* It is at none; the connection lives on. */
-void wtr_unbind(struct wtr_core *c, struct wtr_conn *conn);
-/* Close it without a word; it is forgotten, and its session is at none. */
-void wtr_close(struct wtr_core *c, struct wtr_conn *conn);
 /* The session is a client's of that learner; a connection that has it here has lost it. */
 void wtr_give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer);
 /* Tell the client that its session is no more; the connection is forgotten. */

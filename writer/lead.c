@@ -86,7 +86,6 @@ static void write_request(struct wtr_core *c, int32_t peer, const struct quorum_
 void wtr_leader_request(struct wtr_core *c, int32_t peer, const struct quorum_request *r,
 			const struct jute_vec *ids)
 {
-	c->requests++;
 	if (r->opcode == ZK_OP_CREATE_SESSION)
 		create_session(c, peer, r);
 	else if (zk_op_is_write(r->opcode))

@@ -106,7 +106,8 @@ static bool is_system_path(struct jute_buf path)
 	       jute_buf_is(path, "/zookeeper/quota") || jute_buf_is(path, "/zookeeper/config");
 }
 
-void wtr_prep_remove(struct wtr_prep *p, struct wtr_change *c, struct wtr_change *parent)
+/* The removal of c, a child of parent. */
+static void enter_removal(struct wtr_prep *p, struct wtr_change *c, struct wtr_change *parent)
 {
 	struct wtr_pending *pending = p->pending;
 
@@ -148,7 +149,7 @@ enum zk_code wtr_prep_delete(struct wtr_prep *p, const struct zk_delete_request 
 		return ZBADVERSION;
 	if (c->now.children)
 		return ZNOTEMPTY;
-	wtr_prep_remove(p, c, parent);
+	enter_removal(p, c, parent);
 	p->type = ZK_OP_DELETE;
 	zk_delete_txn_encode(&p->out, &(struct zk_delete_txn){r->path});
 	return ZOK;
@@ -170,7 +171,7 @@ enum zk_code wtr_prep_delete_container(struct wtr_prep *p, const char *path, uin
 	/* Deleted and made again as something else since the reaper looked. */
 	if (c->now.owner != ZK_OWNER_CONTAINER && (c->now.owner & ZK_OWNER_TTL) != ZK_OWNER_TTL)
 		return ZBADVERSION;
-	wtr_prep_remove(p, c, parent);
+	enter_removal(p, c, parent);
 	p->type = ZK_OP_DELETE_CONTAINER;
 	zk_delete_txn_encode(&p->out, &(struct zk_delete_txn){name});
 	return ZOK;
@@ -274,7 +275,6 @@ enum zk_code wtr_prep_request(struct wtr_prep *p, int32_t op, const uint8_t *bod
 	enum zk_code code;
 	struct request r;
 
-	p->in_multi = false;
 	if (op == ZK_OP_MULTI)
 		return wtr_prep_multi(p, body, len);
 	code = decode(op, body, len, &r);
@@ -347,7 +347,7 @@ static void close_ephemeral(struct closing *closing, struct wtr_change *c)
 	closing->count++;
 	parent = wtr_prep_find(p, parent_path, &parent_look);
 	CHECK(parent->now.exists);
-	wtr_prep_remove(p, c, parent);
+	enter_removal(p, c, parent);
 }
 
 static void close_in_flight(void *arg, struct wtr_change *c)

@@ -44,7 +44,6 @@ struct wtr_prep {
 	int32_t type; /* of the transaction, on ZOK */
 	const struct quorum_config *config; /* what a reconfig makes of the membership */
 	uint32_t members;                   /* of a multi; else 1 */
-	bool in_multi;
 };
 
 /*
@@ -95,6 +94,3 @@ enum zk_code wtr_prep_acl(struct wtr_prep *p, const struct jute_vec *asked, stru
 /* Enter a list that stands in the record at `at`. */
 void wtr_prep_set_list(struct wtr_prep *p, struct wtr_state *s, const struct jute_vec *list,
 		       const uint8_t *at);
-
-/* Enter the removal of c, a child of parent. */
-void wtr_prep_remove(struct wtr_prep *p, struct wtr_change *c, struct wtr_change *parent);

@@ -174,7 +174,6 @@ enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t le
 	if (count < 0)
 		return ZMARSHALLINGERROR;
 	begin = zk_multi_txn_begin(&p->out);
-	p->in_multi = true;
 	wtr_pending_mark(p->pending);
 	for (int64_t i = 0; i < count; i++) {
 		CHECK(next_member(&in, &op) == 1);
@@ -197,7 +196,6 @@ enum zk_code wtr_prep_multi(struct wtr_prep *p, const uint8_t *body, uint32_t le
 	} else {
 		wtr_pending_commit(p->pending);
 	}
-	p->in_multi = false;
 	p->type = ZK_OP_MULTI;
 	p->members = (uint32_t)count;
 	if (failed == ZMARSHALLINGERROR)

@@ -50,7 +50,6 @@ void wtr_relay_request(struct wtr_core *c, int32_t peer, const struct quorum_req
 	}
 	if (r->opcode != ZK_OP_CREATE_SESSION && is_others(c, peer, r->session_id))
 		r = &fails;
-	c->requests++;
 	wtr_learner_forward(c, r, ids);
 }
 

@@ -17,7 +17,8 @@ enum {
 	SESSIONS_MORE = 256,     /* are let in when the heap is full: somebody has to delete */
 };
 
-void wtr_unbind(struct wtr_core *c, struct wtr_conn *conn)
+/* The session is at no connection; this one lives on. */
+static void unbind(struct wtr_core *c, struct wtr_conn *conn)
 {
 	if (!conn->session)
 		return;
@@ -47,12 +48,13 @@ static void refuse(struct wtr_core *c, uint16_t worker, uint64_t conn)
 	wtr_core_down(c, &head, &none, sizeof(none));
 }
 
-void wtr_close(struct wtr_core *c, struct wtr_conn *conn)
+/* Close it without a word; it is forgotten, and its session is at none. */
+static void close_conn(struct wtr_core *c, struct wtr_conn *conn)
 {
 	int64_t session = conn->session ? (int64_t)conn->session->link.key : 0;
 
 	wtr_answer_close(c, conn->worker, conn->link.key, session);
-	wtr_unbind(c, conn);
+	unbind(c, conn);
 	wtr_conn_forget(&c->conns, conn);
 }
 
@@ -61,7 +63,7 @@ void wtr_give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer)
 	struct wtr_conn *conn = wtr_conn_of_session(c, s);
 
 	if (conn)
-		wtr_close(c, conn);
+		close_conn(c, conn);
 	s->peer = (int16_t)peer;
 }
 
@@ -82,7 +84,7 @@ void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s
 	struct wtr_conn *old = wtr_conn_of_session(c, s);
 
 	if (old)
-		wtr_close(c, old);
+		close_conn(c, old);
 	bind(c, conn, s, timeout_ms);
 	wtr_answer_put_session(&c->apply.reply, s, conn);
 	wtr_core_down(c, &head, c->apply.reply.bytes, (uint32_t)c->apply.reply.len);
@@ -127,7 +129,7 @@ static struct wtr_conn *fresh_conn(struct wtr_core *c, uint16_t worker, const st
 	struct wtr_conn *conn = wtr_conn_find(&c->conns, worker, up->conn);
 
 	if (conn) {
-		wtr_unbind(c, conn);
+		unbind(c, conn);
 		wtr_conn_forget(&c->conns, conn);
 	}
 	return wtr_conn_add(&c->conns, worker, up->conn, m->address, m->scope);
@@ -177,7 +179,7 @@ static void new_local(struct wtr_core *c, struct wtr_conn *conn, struct wtr_sess
 		return;
 	}
 	wtr_session_forget(&c->sessions, s);
-	wtr_close(c, conn);
+	close_conn(c, conn);
 }
 
 void wtr_end_local(struct wtr_core *c, struct wtr_session *s, bool expired)
@@ -185,7 +187,7 @@ void wtr_end_local(struct wtr_core *c, struct wtr_session *s, bool expired)
 	struct wtr_conn *conn = wtr_conn_of_session(c, s);
 
 	if (conn && expired)
-		wtr_close(c, conn);
+		close_conn(c, conn);
 	else if (conn)
 		wtr_conn_forget(&c->conns, conn);
 	wtr_session_end_local(&c->sessions, s);
@@ -276,7 +278,7 @@ static void detach(struct wtr_core *c, uint16_t worker, const struct msg_up *up)
 
 	if (!conn)
 		return;
-	wtr_unbind(c, conn);
+	unbind(c, conn);
 	wtr_conn_forget(&c->conns, conn);
 }
 
@@ -437,7 +439,6 @@ int wtr_core_request(struct wtr_core *c, uint16_t worker, const uint8_t *record,
 	/* So do those that nobody can decide now. */
 	if (c->service == WTR_IDLE && up.kind != UP_REPORT && up.kind != UP_REPORT_TEXT)
 		return 0;
-	c->requests++;
 	/* Workers refuse both; this is one that was let in before, and is sent away. */
 	if (c->service == WTR_READS && (up.kind == UP_REQUEST || up.kind == UP_SYNC)) {
 		wtr_answer_close(c, worker, up.conn, up.session);
@@ -480,7 +481,7 @@ void wtr_core_worker_died(struct wtr_core *c, uint16_t worker)
 		/* A full timeout from now: the worker's death is no fault of theirs. */
 		if (conn->session)
 			wtr_session_touch(&c->sessions, conn->session);
-		wtr_unbind(c, conn);
+		unbind(c, conn);
 		wtr_conn_forget(&c->conns, conn);
 	}
 	wtr_report_worker_died(c, worker);

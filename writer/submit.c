@@ -50,7 +50,8 @@ struct wtr_prep *wtr_submit_begin(struct wtr_core *c, struct wtr_session *s,
 	return p;
 }
 
-void wtr_submit_rewind(struct wtr_core *c)
+/* Whatever was written of the record is taken back. */
+static void rewind_record(struct wtr_core *c)
 {
 	struct wtr_batch *b = c->fill;
 
@@ -92,7 +93,7 @@ void wtr_submit_end(struct wtr_core *c, int64_t client_id, int32_t cxid, struct 
 
 void wtr_submit_error(struct wtr_core *c, enum zk_code code)
 {
-	wtr_submit_rewind(c);
+	rewind_record(c);
 	c->prep.type = ZK_OP_ERROR;
 	zk_error_txn_encode(&c->prep.out, &(struct zk_error_txn){code});
 }
@@ -107,11 +108,11 @@ void wtr_submit_close(struct wtr_core *c, struct wtr_session *s, int32_t cxid,
 	wtr_prep_close_session(p);
 	if (p->out.failed) {
 		/* More ephemerals than an entry holds: apply deletes all the session has. */
-		wtr_submit_rewind(c);
+		rewind_record(c);
 		jute_put_int(&p->out, 0);
 	}
 	if (!c->conf->close_session_txn)
-		wtr_submit_rewind(c);
+		rewind_record(c);
 	wtr_submit_end(c, (int64_t)s->link.key, cxid, origin);
 }
 

@@ -2,7 +2,7 @@
  * submit.h - transactions into the batch being filled, and to ZAB
  *
  * begin gives the preparation with p->out where the record goes; end puts header and digest around
- * what was written there and submits it. Between the two a record may be taken back (rewind).
+ * what was written there and submits it.
  *
  * Runs in: writer, deciding thread. The caller has made sure of wtr_core_ready().
  */
@@ -12,7 +12,6 @@
 
 struct wtr_prep *wtr_submit_begin(struct wtr_core *c, struct wtr_session *s,
 				  const struct jute_vec *ids);
-void wtr_submit_rewind(struct wtr_core *c);
 void wtr_submit_end(struct wtr_core *c, int64_t client_id, int32_t cxid, struct wtr_origin origin);
 
 /* The record of an error transaction instead of whatever was written. */

@@ -32,11 +32,6 @@ uint64_t clock_mono_ns(void)
 	return clock_mono_us() * 1000;
 }
 
-uint64_t clock_coarse_ms(void)
-{
-	return clock_mono_ms();
-}
-
 int64_t clock_wall_ms(void)
 {
 	return 1700000000000 + (int64_t)(w.now_us / 1000) + (w_now ? w_now->wall_skew_ms : 0);

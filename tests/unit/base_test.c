@@ -47,7 +47,6 @@ TEST(base_clock, clocks_agree_and_never_go_back)
 
 	EXPECT_U(us, >=, ns / 1000);
 	EXPECT_U(ms, >=, us / 1000);
-	EXPECT_U(clock_coarse_ms() + 20, >=, ms);
 	EXPECT_I(clock_wall_ms(), >, 1600000000000);
 }
 

@@ -5,6 +5,7 @@
 #include "tests/t.h"
 
 #include <errno.h>
+#include <libdeflate.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -258,6 +259,15 @@ static void compare_sessions(struct model_fx *f, const struct model *m)
 	}
 }
 
+static uint32_t crc_of(const char *path, const struct model_node *m, const uint8_t stat[60])
+{
+	uint32_t crc = libdeflate_crc32(0, path, strlen(path));
+
+	if (m->data_len > 0)
+		crc = libdeflate_crc32(crc, m->data, (size_t)m->data_len);
+	return libdeflate_crc32(crc, stat, 60);
+}
+
 /* Root and /zookeeper by hand, the rest by the definition of the digest. */
 static uint64_t digest_of(struct model_fx *f)
 {
@@ -278,8 +288,7 @@ static uint64_t digest_of(struct model_fx *f)
 		be32_put(stat + 48, (uint32_t)m->aversion);
 		be64_put(stat + 52, (uint64_t)m->owner);
 		if (m->alive)
-			digest += shm_node_crc(f->path[i], strlen(f->path[i]), m->data, m->data_len,
-					       stat);
+			digest += crc_of(f->path[i], m, stat);
 	}
 	return digest;
 }

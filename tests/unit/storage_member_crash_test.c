@@ -524,10 +524,15 @@ TEST_F(storage_member_crash, a_record_is_the_old_or_the_new_one, struct story, s
 }
 
 /* Append and close, each of the batches a history of its own. */
+static void close_log(struct story *s, struct sto_log *log)
+{
+	int err = sto_log_close(log);
+
+	s->err = s->err ? s->err : err;
+}
+
 static void append_and_close(struct story *s, struct sto_log *log, int64_t last, unsigned batches)
 {
-	int err;
-
 	for (unsigned i = 0; !s->err && i < batches; i++) {
 		unsigned n = i % 3 + 1;
 
@@ -537,8 +542,7 @@ static void append_and_close(struct story *s, struct sto_log *log, int64_t last,
 		if (!s->err && i % 2)
 			s->err = sto_log_prepare(log);
 	}
-	err = sto_log_close(log);
-	s->err = s->err ? s->err : err;
+	close_log(s, log);
 }
 
 enum { STAGED_NODES = 77 };
@@ -565,13 +569,15 @@ static void act_install(struct story *s)
 		if (!s->err && i != 3)
 			s->err = sto_log_prepare(log);
 	}
+	close_log(s, log);
 	if (!s->err) {
 		change_begin(s);
 		change_end(s, sto_stage_install(fs, s->snap_dir, s->log_dir, &m, zxid));
 	}
 	if (!s->err)
-		s->err = sto_log_moved(log, s->log_dir);
-	append_and_close(s, log, zxid + 15, 6);
+		s->err = open_log(s->m, s->log_dir, zxid + 15, &log);
+	if (!s->err)
+		append_and_close(s, log, zxid + 15, 6);
 }
 
 static void check_installed(struct story *s)

@@ -222,14 +222,15 @@ TEST_F(storage_member, what_is_staged_counts_for_nothing_until_it_is_installed, 
 	stage(f, 12, 30);
 	log = open_log(f, "d/staged", 12);
 	EXPECT_I(append(log, 13, 2), ==, 0);
+	EXPECT_I(sto_log_close(log), ==, 0);
 	EXPECT_TRUE(has(f, 15, 20, 11));
 	EXPECT_I(sto_snap_newest(&f->m->fs, "d"), ==, 15);
 
 	/* A shorter history with other snapshots: nothing of the old one is found. */
 	EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &(struct sto_member){3, 3, false, 0}, 12),
 		 ==, 0);
-	EXPECT_I(sto_log_moved(log, "d"), ==, 0);
 	EXPECT_TRUE(has(f, 12, 14, 30));
+	log = open_log(f, "d", 14);
 	for (int64_t zxid = 15; zxid < 200; zxid += 5) {
 		REQUIRE(EXPECT_I(append(log, zxid, 5), ==, 0));
 		if (zxid % 3)
@@ -261,29 +262,6 @@ TEST_F(storage_member, a_stage_is_forgotten_by_discard_by_begin_and_by_a_start, 
 		EXPECT_TRUE(memfs_find(f->m, "staged/paddock.snapshot.000000000000000c") < 0);
 		EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &m, 12), ==, -ENOENT);
 		EXPECT_TRUE(has(f, -1, 5, 0));
-	}
-}
-
-TEST_F(storage_member, a_prepared_segment_and_the_first_one_are_fetched_from_the_stage,
-       struct member_fx, member_up, member_down)
-{
-	struct sto_log *log;
-
-	for (int prepared = 0; prepared < 2; prepared++) {
-		stage(f, 12, 30);
-		log = open_log(f, "d/staged", 12);
-		if (prepared) {
-			EXPECT_I(append(log, 13, 1), ==, 0);
-			EXPECT_I(sto_log_prepare(log), ==, 0);
-		}
-		EXPECT_I(sto_stage_install(&f->m->fs, "d", "d", &(struct sto_member){0}, 12), ==,
-			 0);
-		EXPECT_I(sto_log_moved(log, "d"), ==, 0);
-		EXPECT_I(append(log, 13 + prepared, 8), ==, 0);
-		sto_log_roll(log);
-		EXPECT_I(append(log, 21 + prepared, 8), ==, 0);
-		EXPECT_I(sto_log_close(log), ==, 0);
-		EXPECT_TRUE(has(f, 12, 28 + prepared, 30));
 	}
 }
 
