@@ -101,6 +101,7 @@ struct wtr_ensemble {
 	bool installed; /* the process has to end */
 	bool delivered; /* the last step's packet is ours to deal with */
 	int64_t enters_zxid;
+	int64_t touched_zxid; /* recovery.h */
 	uint64_t zab_deadline_ms, served_ms, role_since_ms, remind_ms;
 	int32_t digest_differs; /* of the core's counters, what was said */
 	int64_t digest_agrees;

@@ -19,6 +19,8 @@ enum { EXIT_UNEXPECTED = 1, EXIT_DATA = 3, EXIT_STORAGE = 10, ROOM_US = 1000 };
 /* Is the tree what readers have seen, or may see in its place? */
 static bool fits_readers(struct wtr_recovery *r, const struct shm_board *board, int64_t settled)
 {
+	int64_t txn = atomic_load(&board->ensemble.settled_txn);
+
 	if (r->tree_zxid == settled)
 		return true;
 	if (!r->conf->members)
@@ -26,12 +28,13 @@ static bool fits_readers(struct wtr_recovery *r, const struct shm_board *board, 
 	/* A leader's snapshot took the place of our history; nobody kept a connection. */
 	if (r->tree_zxid > settled)
 		return r->tree_zxid == r->found.snapshot_zxid;
-	/* The start of an epoch, of which nothing is logged yet. */
-	if (zab_counter_of(settled) != 0 ||
-	    r->tree_zxid != atomic_load(&board->ensemble.settled_txn))
+	/* The start of an epoch, of which nothing is logged yet. A snapshot may be as of the start
+	 * of one before it, of which nothing was either. */
+	if (zab_counter_of(settled) != 0 || r->tree_zxid < txn ||
+	    (r->tree_zxid > txn && zab_counter_of(r->tree_zxid) != 0))
 		return false;
 	shm_tree_touch(r->tree, settled);
-	r->tree_zxid = settled;
+	r->tree_zxid = r->touched_zxid = settled;
 	return true;
 }
 
@@ -276,6 +279,7 @@ static int init_ensemble(struct wtr_life *w, struct sto_member *member)
 					    .heritage = l->heritage,
 					    .fs = r->fs,
 					    .inbox_max = WTR_INBOX_BYTES,
+					    .touched_zxid = r->touched_zxid,
 					    .log_options = log_options(r->conf)};
 	l->ensemble = &w->ensemble;
 	/* Whatever the tree was built of, beside an import, is committed. */

@@ -241,7 +241,9 @@ static void tell_epoch(struct wtr_loop *l)
 	wtr_core_show_config(&l->core, INT64_MAX);
 	if (start <= l->told_zxid)
 		return;
-	atomic_store(&l->board->ensemble.settled_txn, l->core.applied_zxid);
+	/* A tree that recovery made as of the start of an epoch holds no more than it did then. */
+	if (l->core.applied_zxid != l->ensemble->touched_zxid)
+		atomic_store(&l->board->ensemble.settled_txn, l->core.applied_zxid);
 	shm_tree_touch(l->tree, start);
 	l->core.epoch_zxid = start;
 	wtr_core_down(&l->core, &head, NULL, 0);

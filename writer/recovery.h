@@ -35,8 +35,9 @@ struct wtr_recovery {
 	bool must_sync;     /* there is no history, and ZooKeeper's files are none */
 	char snap_dir[WTR_DIR_MAX], log_dir[WTR_DIR_MAX];
 	struct shm_tree *tree;
-	struct wtr_buf tail; /* entries after `limit`: u32 length, bytes */
-	int64_t tree_zxid;   /* the tree is as of this */
+	struct wtr_buf tail;  /* entries after `limit`: u32 length, bytes */
+	int64_t tree_zxid;    /* the tree is as of this */
+	int64_t touched_zxid; /* 0; else that, the start of an epoch: life.c made it so */
 	struct sto_recovered found;
 	bool imported;
 	bool snapshot_differs; /* its digest is not the one that was written in it */
@@ -56,8 +57,7 @@ struct wtr_recovery {
  * -errno, after a line in the log; then r->found.lost says whether anything else could come of it,
  * and r may be used again. */
 int wtr_recover(struct wtr_recovery *r, const struct conf *conf, const struct sto_fs *fs,
-		uint32_t gen, uint64_t commit_size, int64_t limit,
-		const struct sto_member *member);
+		uint32_t gen, uint64_t commit_size, int64_t limit, const struct sto_member *member);
 
 /*
  * Offline (offline.h): from r->snap_dir and r->log_dir, all else zero, into a private tree, which
