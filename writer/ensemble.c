@@ -16,6 +16,7 @@
 #include "writer/masters.h"
 #include "writer/membership.h"
 #include "writer/packets.h"
+#include "writer/relay.h"
 #include "writer/service.h"
 
 enum {
@@ -32,18 +33,39 @@ enum {
 /* It asks for nothing any more: its place may be another's soon. */
 static void forget_peer(struct wtr_ensemble *e, int32_t peer)
 {
+	if (e->masters.relays && peer > 0) {
+		wtr_relay_lost(e->core, peer);
+		return;
+	}
 	wtr_inbox_forget(e, peer);
 	wtr_leader_lost(e->core, peer);
 }
 
 static void close_peer(struct wtr_ensemble *e, int32_t peer)
 {
-	if (e->masters.relays && peer > 0) {
-		wtr_masters_close(e, peer);
-		return;
-	}
+	int32_t at;
+	struct peer_links *links = wtr_links_of(e, peer, &at);
+
 	forget_peer(e, peer);
-	peer_links_close(e->links, peer);
+	peer_links_close(links, at);
+}
+
+void wtr_ensemble_lost(struct wtr_ensemble *e, int32_t peer)
+{
+	struct zab_event lost = {.type = ZAB_LOST, .peer = peer};
+
+	forget_peer(e, peer);
+	(void)wtr_core_step(e->core, &lost); /* ZAB may have closed, or refused, it itself */
+}
+
+void wtr_ensemble_drop(struct wtr_ensemble *e, int32_t peer, const char *why)
+{
+	int32_t at;
+	struct peer_links *links = wtr_links_of(e, peer, &at);
+
+	LOG_W("peer %d: %s", peer, why);
+	peer_links_close(links, at);
+	wtr_ensemble_lost(e, peer);
 }
 
 static void send_one(struct wtr_ensemble *e, const struct zab_send *s)
@@ -206,16 +228,6 @@ static void learner_deliver(struct wtr_ensemble *e, const struct quorum_packet *
 	}
 }
 
-static void drop_peer(struct wtr_ensemble *e, int32_t peer, const char *why)
-{
-	struct zab_event lost = {.type = ZAB_LOST, .peer = peer};
-
-	LOG_W("peer %d: %s", peer, why);
-	forget_peer(e, peer);
-	peer_links_close(e->links, peer);
-	(void)wtr_core_step(e->core, &lost);
-}
-
 /* False: it has to wait, and everything behind it. */
 static bool packet(struct wtr_ensemble *e, const struct peer_link_event *event)
 {
@@ -226,7 +238,7 @@ static bool packet(struct wtr_ensemble *e, const struct peer_link_event *event)
 
 	e->incoming = jute_null;
 	if (wtr_packet_decode(e, &event->packet, &p)) {
-		drop_peer(e, event->peer, "a packet that can't be decoded");
+		wtr_ensemble_drop(e, event->peer, "a packet that can't be decoded");
 		return true;
 	}
 	if (e->incoming.len > 0 && !wtr_core_append_ready(e->core))
@@ -247,18 +259,15 @@ static bool packet(struct wtr_ensemble *e, const struct peer_link_event *event)
 
 static bool link_event(struct wtr_ensemble *e, const struct peer_link_event *event)
 {
-	struct zab_event z = {.peer = event->peer};
+	struct zab_event connected = {.type = ZAB_CONNECTED, .peer = event->peer};
 
 	switch (event->type) {
 	case PEER_LINK_CONNECTED:
-		z.type = ZAB_CONNECTED;
-		if (wtr_core_step(e->core, &z))
-			peer_links_close(e->links, event->peer);
+		if (wtr_core_step(e->core, &connected))
+			wtr_ensemble_drop(e, event->peer, "no place for it");
 		return true;
 	case PEER_LINK_LOST:
-		z.type = ZAB_LOST;
-		forget_peer(e, event->peer);
-		(void)wtr_core_step(e->core, &z); /* ZAB may have closed it itself */
+		wtr_ensemble_lost(e, event->peer);
 		return true;
 	case PEER_LINK_STATE:
 		wtr_history_staged(e);

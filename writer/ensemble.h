@@ -108,9 +108,9 @@ struct wtr_ensemble {
 	int64_t digest_agrees;
 	struct jute_buf incoming; /* entry of the packet that is stepped */
 
-	/* Packets of learners for which the core has no room yet, in order. */
+	/* Packets of learners for which the core has no room yet, in order (inbox.h). */
 	struct wtr_buf inbox;
-	size_t inbox_done;
+	size_t inbox_done, inbox_max;
 
 	bool parked; /* `event` could not be taken: ZAB's window, or a batch, is full */
 	struct peer_link_event event;
@@ -137,6 +137,14 @@ static inline struct peer_links *wtr_links_of(const struct wtr_ensemble *e, int3
 	*at = observer ? peer - 1 : peer;
 	return observer ? e->masters.links : e->links;
 }
+
+/*
+ * A connection ends in one of three ways: ZAB closes it (ZAB_SEND_CLOSE); it is lost; we drop it,
+ * for what came of it, with a line in the log. In each what that peer asked for is forgotten, and
+ * ZAB knows. peer: ZAB's number.
+ */
+void wtr_ensemble_lost(struct wtr_ensemble *e, int32_t peer);
+void wtr_ensemble_drop(struct wtr_ensemble *e, int32_t peer, const char *why);
 
 /*
  * Epochs and history of the member that recovery found, before the generation is published: also

@@ -33,6 +33,63 @@ struct letter {
 	int32_t type, pad;
 };
 
+static struct letter *letter_at(const struct wtr_ensemble *e, size_t at)
+{
+	return (struct letter *)(void *)(e->inbox.bytes + at);
+}
+
+static size_t letter_size(const struct letter *l)
+{
+	return (sizeof(*l) + l->data_len + l->authinfo_size + 7) & ~(size_t)7;
+}
+
+/* Give back the room of those that were taken, or whose sender is gone. */
+static void sweep(struct wtr_ensemble *e)
+{
+	size_t to = 0;
+
+	for (size_t at = e->inbox_done, size; at < e->inbox.len; at += size) {
+		struct letter *l = letter_at(e, at);
+
+		size = letter_size(l);
+		if (l->peer < 0)
+			continue;
+		memmove(e->inbox.bytes + to, l, size);
+		to += size;
+	}
+	e->inbox.len = to;
+	e->inbox_done = 0;
+}
+
+/* Of whom most waits. */
+static int32_t greediest(const struct wtr_ensemble *e)
+{
+	size_t bytes[ZAB_PEERS_MAX] = {0};
+	int32_t most = 0;
+
+	for (size_t at = e->inbox_done; at < e->inbox.len;) {
+		const struct letter *l = letter_at(e, at);
+
+		at += letter_size(l);
+		bytes[l->peer] += letter_size(l);
+		if (bytes[l->peer] > bytes[most])
+			most = l->peer;
+	}
+	return most;
+}
+
+static void keep_within_bound(struct wtr_ensemble *e)
+{
+	if (e->inbox.len - e->inbox_done <= e->inbox_max &&
+	    e->inbox.len <= e->inbox_max + e->inbox_max / 2)
+		return;
+	sweep(e);
+	while (e->inbox.len > e->inbox_max) {
+		wtr_ensemble_drop(e, greediest(e), "more requests than can wait");
+		sweep(e);
+	}
+}
+
 static void keep_request(struct wtr_ensemble *e, int32_t peer, const struct quorum_packet *p)
 {
 	struct letter l = {.peer = peer,
@@ -42,15 +99,11 @@ static void keep_request(struct wtr_ensemble *e, int32_t peer, const struct quor
 			   .zxid = p->zxid,
 			   .type = p->type};
 
-	if (e->inbox.len - e->inbox_done > WTR_INBOX_BYTES) {
-		LOG_W("peer %d: more requests than can wait: disconnected", peer);
-		peer_links_close(e->links, peer);
-		return;
-	}
 	wtr_buf_put(&e->inbox, &l, sizeof(l));
 	wtr_buf_put(&e->inbox, p->data.data, l.data_len);
 	wtr_buf_put(&e->inbox, p->authinfo.data, l.authinfo_size);
 	wtr_buf_pad8(&e->inbox);
+	keep_within_bound(e);
 }
 
 static void leader_revalidate(struct wtr_ensemble *e, int32_t peer, const struct quorum_packet *p)
@@ -86,7 +139,7 @@ bool wtr_inbox_open(struct wtr_ensemble *e)
 		p.data = jute_buf_of(at, l.data_len);
 		p.authinfo = (struct jute_vec){
 		    .count = l.authinfo_count, .data = at + l.data_len, .size = l.authinfo_size};
-		e->inbox_done += (sizeof(l) + l.data_len + l.authinfo_size + 7) & ~(size_t)7;
+		e->inbox_done += letter_size(&l);
 		if (l.peer >= 0 && l.type == QUORUM_REVALIDATE)
 			leader_revalidate(e, l.peer, &p);
 		else if (l.peer >= 0)
@@ -102,9 +155,9 @@ bool wtr_inbox_open(struct wtr_ensemble *e)
 void wtr_inbox_forget(struct wtr_ensemble *e, int32_t peer)
 {
 	for (size_t at = e->inbox_done; at < e->inbox.len;) {
-		struct letter *l = (struct letter *)(void *)(e->inbox.bytes + at);
+		struct letter *l = letter_at(e, at);
 
-		at += (sizeof(*l) + l->data_len + l->authinfo_size + 7) & ~(size_t)7;
+		at += letter_size(l);
 		if (l->peer == peer)
 			l->peer = -1;
 	}

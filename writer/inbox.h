@@ -1,8 +1,8 @@
 /*
  * inbox.h - what learners ask of this server, in order, while the core has no room for it
  *
- * Up to WTR_INBOX_BYTES wait; who sends more is disconnected. What a learner asked for goes when
- * it goes: its place may be another's soon.
+ * Up to inbox_max bytes wait. When it is more, the learner of which most waits is dropped, and what
+ * it asked for with it: the others' requests stay.
  *
  * Runs in: writer, deciding thread, of a leader.
  */

@@ -20,7 +20,12 @@ static bool is_foreign(const struct wtr_core *c, const struct quorum_request *r)
 	       (uint8_t)((uint64_t)r->session_id >> 56) != c->sessions.server_id;
 }
 
-/* LeaderSessionTracker.checkSession, SessionTrackerImpl.checkSession */
+/*
+ * LeaderSessionTracker.checkSession, SessionTrackerImpl.checkSession. One connection ever had a
+ * session that was made in this term and that no server asked for since. Whoever sends a request of
+ * it does so for that one: the next master of the observer where it is, or its learner, back again.
+ * What they sent on another way before is done, or its client was disconnected (ensemble.h).
+ */
 static enum zk_code check_session(struct wtr_core *c, const struct quorum_request *r,
 				  struct wtr_session *s, int32_t peer)
 {
@@ -30,7 +35,7 @@ static enum zk_code check_session(struct wtr_core *c, const struct quorum_reques
 		return ZSESSIONEXPIRED;
 	if (wtr_session_is_local(s))
 		return ZSESSIONMOVED;
-	if (s->worker == MSG_NO_WORKER && s->peer == WTR_NO_PEER)
+	if (s->worker == MSG_NO_WORKER && (s->peer == WTR_NO_PEER || s->sole))
 		s->peer = (int16_t)peer;
 	if (s->peer != peer && !WRONG(MOVED_ACCEPTED))
 		return ZSESSIONMOVED;
@@ -43,18 +48,21 @@ static void create_session(struct wtr_core *c, int32_t peer, const struct quorum
 	struct jute_in in = jute_in_of(r->body.data, r->body.len > 0 ? (size_t)r->body.len : 0);
 	struct wtr_session *s = wtr_session_find(&c->sessions, r->session_id);
 	struct zk_create_session_txn body;
+	bool made;
 
 	if (zk_create_session_txn_decode(&in, &body) || (s && s->closing)) {
 		fail(c, r, ZMARSHALLINGERROR);
 		return;
 	}
-	if (!s)
+	made = !s;
+	if (made)
 		s = wtr_session_add(&c->sessions, r->session_id, body.timeout_ms);
 	if (!s) {
 		fail(c, r, ZSYSTEMERROR);
 		return;
 	}
 	wtr_give_to(c, s, peer);
+	s->sole = made;
 	wtr_session_touch(&c->sessions, s);
 	if (s->local)
 		wtr_session_upgrading(&c->sessions, s, true);
@@ -101,6 +109,7 @@ bool wtr_leader_revalidate(struct wtr_core *c, int32_t peer, struct quorum_touch
 	if (!s || s->closing || wtr_session_is_local(s))
 		return false;
 	wtr_give_to(c, s, peer);
+	s->sole = false;
 	wtr_leader_touch(c, session);
 	return true;
 }
@@ -115,19 +124,15 @@ void wtr_leader_touch(struct wtr_core *c, struct quorum_touch session)
 	wtr_session_set_timeout(&c->sessions, s, session.timeout_ms);
 }
 
-struct losing {
-	int32_t peer;
-};
-
 static void lose(void *arg, struct wtr_link *l)
 {
 	struct wtr_session *s = WTR_OBJECT(l, struct wtr_session, link);
 
-	if (s->peer == ((struct losing *)arg)->peer)
+	if (s->peer == *(const int32_t *)arg)
 		s->peer = WRONG(OWNER_FORGOTTEN) ? WTR_NO_PEER : WTR_PEER_LOST;
 }
 
 void wtr_leader_lost(struct wtr_core *c, int32_t peer)
 {
-	wtr_table_each(&c->sessions.table, lose, &(struct losing){peer});
+	wtr_table_each(&c->sessions.table, lose, &peer);
 }

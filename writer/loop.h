@@ -77,7 +77,8 @@ struct wtr_loop {
 	enum wtr_rebuild rebuild;
 
 	/* snap_policy.c: when the next one is due, and the one that is being made. */
-	uint64_t snap_changes, snap_bytes, snap_retry_ms;
+	uint64_t snap_changes, snap_bytes;
+	uint64_t snap_failed_ms;       /* 0: the last one did not */
 	uint64_t snap_rest_ms;         /* none before that, unless pressed */
 	uint64_t snap_from, snap_base; /* core.changes as the last one, the last whole one began */
 	uint32_t snap_asked;

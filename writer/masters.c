@@ -61,21 +61,6 @@ void wtr_masters_reset(struct wtr_ensemble *e)
 	e->masters.relays = e->masters.parked = false;
 }
 
-void wtr_masters_close(struct wtr_ensemble *e, int32_t peer)
-{
-	wtr_relay_lost(e->core, peer);
-	peer_links_close(e->masters.links, peer - 1);
-}
-
-static void drop(struct wtr_ensemble *e, int32_t peer, const char *why)
-{
-	struct zab_event lost = {.type = ZAB_LOST, .peer = peer};
-
-	LOG_W("observer peer=%d: %s", peer, why);
-	wtr_masters_close(e, peer);
-	(void)wtr_core_step(e->core, &lost);
-}
-
 static void deliver(struct wtr_ensemble *e, int32_t peer, const struct quorum_packet *p)
 {
 	struct quorum_request r;
@@ -114,7 +99,7 @@ static bool packet(struct wtr_ensemble *e, int32_t peer, const struct quorum_pac
 	e->designated = -1;
 	e->delivered = false;
 	if (bad)
-		drop(e, peer, "a packet that can't be decoded");
+		wtr_ensemble_drop(e, peer, "a packet that can't be decoded");
 	else if (!wtr_core_step(e->core, &receive) && e->delivered)
 		deliver(e, peer, from);
 	return true;
@@ -122,21 +107,18 @@ static bool packet(struct wtr_ensemble *e, int32_t peer, const struct quorum_pac
 
 static bool link_event(struct wtr_ensemble *e, const struct peer_link_event *event)
 {
-	struct zab_event z = {.peer = event->peer + 1};
+	struct zab_event connected = {.type = ZAB_CONNECTED, .peer = event->peer + 1};
 
 	switch (event->type) {
 	case PEER_LINK_CONNECTED:
-		z.type = ZAB_CONNECTED;
-		if (wtr_core_step(e->core, &z))
-			peer_links_close(e->masters.links, event->peer);
+		if (wtr_core_step(e->core, &connected))
+			wtr_ensemble_drop(e, connected.peer, "no place for it");
 		return true;
 	case PEER_LINK_LOST:
-		z.type = ZAB_LOST;
-		wtr_relay_lost(e->core, z.peer);
-		(void)wtr_core_step(e->core, &z); /* ZAB may have closed it itself */
+		wtr_ensemble_lost(e, connected.peer);
 		return true;
 	case PEER_LINK_PACKET:
-		return packet(e, z.peer, &event->packet);
+		return packet(e, connected.peer, &event->packet);
 	case PEER_LINK_STATE: /* nobody asks for one here */
 		return true;
 	}

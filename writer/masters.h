@@ -32,9 +32,6 @@ bool wtr_masters_take(struct wtr_ensemble *e);
 /* Is there something that had no room before, and has now? */
 bool wtr_masters_wait(const struct wtr_ensemble *e);
 
-/* ZAB closes one. */
-void wtr_masters_close(struct wtr_ensemble *e, int32_t peer);
-
 /* The leader's answer to what an observer asked. */
 void wtr_masters_synced(struct wtr_ensemble *e, int32_t peer);
 void wtr_masters_answered(struct wtr_ensemble *e, int32_t peer, int64_t zxid,

@@ -56,8 +56,7 @@ struct wtr_recovery {
  * -errno, after a line in the log; then r->found.lost says whether anything else could come of it,
  * and r may be used again. */
 int wtr_recover(struct wtr_recovery *r, const struct conf *conf, const struct sto_fs *fs,
-		uint32_t gen, uint64_t commit_size, int64_t limit,
-		const struct sto_member *member);
+		uint32_t gen, uint64_t commit_size, int64_t limit, const struct sto_member *member);
 
 /*
  * Offline (offline.h): from r->snap_dir and r->log_dir, all else zero, into a private tree, which

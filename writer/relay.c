@@ -1,5 +1,6 @@
 #include "writer/relay.h"
 
+#include "base/bug.h"
 #include "base/log.h"
 #include "writer/learn.h"
 
@@ -8,15 +9,18 @@ bool wtr_relay_ready(const struct wtr_core *c)
 	return c->service == WTR_LEARNS && wtr_learner_ready(c);
 }
 
-/* SessionTrackerImpl.checkSession, for those that the leader can't tell apart. */
+/* SessionTrackerImpl.checkSession, for those that the leader can't tell apart. An observer that had
+ * it last, and came again, still has it. */
 static bool is_others(struct wtr_core *c, int32_t peer, int64_t id)
 {
 	struct wtr_session *s = wtr_session_find(&c->sessions, id);
+	int64_t sid = c->zab.peer[peer].sid;
 
 	if (!s || s->closing)
 		return false;
-	if (s->worker == MSG_NO_WORKER && s->peer == WTR_NO_PEER)
-		s->peer = (int16_t)peer;
+	if (s->worker == MSG_NO_WORKER &&
+	    (s->peer == WTR_NO_PEER || (s->peer == WTR_PEER_LOST && s->peer_sid == sid)))
+		wtr_give_to(c, s, peer);
 	return s->peer != peer;
 }
 
@@ -72,9 +76,8 @@ static void lose(void *arg, struct wtr_link *l)
 {
 	struct wtr_session *s = WTR_OBJECT(l, struct wtr_session, link);
 
-	/* Nothing late of this connection can come, so who uses it first has it. */
 	if (s->peer == *(const int32_t *)arg)
-		s->peer = WTR_NO_PEER;
+		s->peer = WRONG(OBSERVER_FORGOTTEN) ? WTR_NO_PEER : WTR_PEER_LOST;
 }
 
 void wtr_relay_lost(struct wtr_core *c, int32_t peer)

@@ -4,7 +4,8 @@
  * To the leader they are clients of ours: their requests, syncs, questions and touches go where our
  * own go, in the order in which they come, and the leader holds their sessions to be ours. So whose
  * a session is among us, an observer by its number or a connection here, is kept here: who asked
- * for it last has it, and who has lost it is not to be heard any more (V5). Answers to syncs and
+ * for it last has it, and who has lost it is not to be heard any more (V5), be it that who has it
+ * is gone meanwhile; that one has it still when it comes again. Answers to syncs and
  * questions find their observer as ours find their client (learn.h); to a request there is none
  * but its transaction, which all observers are told.
  *
@@ -34,5 +35,5 @@ void wtr_relay_request(struct wtr_core *c, int32_t peer, const struct quorum_req
 void wtr_relay_ask(struct wtr_core *c, int32_t peer, struct quorum_touch session);
 void wtr_relay_touch(struct wtr_core *c, struct quorum_touch session);
 
-/* It is gone: answers to it go nowhere, and its sessions are nobody's. */
+/* It is gone: answers to it go nowhere, and its sessions are its own or whose who asks for them. */
 void wtr_relay_lost(struct wtr_core *c, int32_t peer);

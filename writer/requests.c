@@ -65,6 +65,7 @@ void wtr_give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer)
 	if (conn)
 		close_conn(c, conn);
 	s->peer = (int16_t)peer;
+	s->peer_sid = c->zab.peer[peer].sid;
 }
 
 void wtr_refuse_session(struct wtr_core *c, struct wtr_conn *conn)

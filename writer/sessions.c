@@ -312,6 +312,8 @@ void wtr_session_bind(struct wtr_sessions *t, struct wtr_session *s, uint16_t wo
 	CHECK(worker < CONF_WORKERS_MAX);
 	s->worker = worker;
 	s->peer = WTR_NO_PEER;
+	s->peer_sid = -1;
+	s->sole = false;
 	s->conn = conn;
 	s->touch_ms = t->now_ms;
 	wtr_session_set_timeout(t, s, timeout_ms > 0 ? timeout_ms : 0);

@@ -31,9 +31,10 @@
 
 enum { WTR_WHEEL = 1024, WTR_HEARD_SLACK_MS = 50, WTR_NO_SLOT = -1 };
 
-/* Whose a session is at a leader, beside learners by number. NO_PEER: nobody's yet, so the first
- * who uses it has it. LOST: its connection, or its learner, is gone: who asks for it has it, and
- * what is late from those who had it before is not taken (V5). */
+/* Whose a session is at a leader, beside learners by number, or at a master of observers, beside
+ * these. NO_PEER: nobody's yet, so the first who uses it has it. LOST: its connection, or who had
+ * it of those, is gone: who asks for it has it, and what is late from others who had it before is
+ * not taken (V5). */
 enum { WTR_NO_PEER = -1, WTR_PEER_LOST = -2 };
 
 struct wtr_session {
@@ -42,11 +43,13 @@ struct wtr_session {
 	uint64_t touch_ms;
 	uint64_t conn;          /* if worker is not MSG_NO_WORKER */
 	int64_t ephemeral_zxid; /* last ephemeral create prepared for it */
+	int64_t peer_sid;       /* of the last peer that had it, if no connection here came later */
 	int32_t timeout_ms;
 	int32_t slot; /* index of heard[]; WTR_NO_SLOT until createSession is applied */
 	uint16_t worker;
 	int16_t peer;   /* whose learner's client it is, at a leader; whose observer's, at a
 			   follower that has some; WTR_NO_PEER, WTR_PEER_LOST */
+	bool sole;      /* at a leader: it was made in this term, and no server ever asked for it */
 	bool closing;   /* its closeSession is prepared; forgotten once that is applied */
 	bool local;     /* this member's alone, as its slot is */
 	bool upgrading; /* local, but its createSession is under way: a global one from then on */

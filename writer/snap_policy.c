@@ -8,6 +8,7 @@
 
 enum {
 	RETRY_MS = 60000,
+	RETRY_WAITED_MS = 2000,
 	RETAINED_SHARE = 4,
 	REST_MS = 1000,   /* between two */
 	REST_CHANGES = 2, /* times snapCount more than due: then there is no rest */
@@ -44,6 +45,11 @@ void wtr_snap_begin(struct wtr_loop *l, uint64_t replayed, uint64_t now_ms)
 	l->snap_rest_ms = replayed < most ? now_ms + REST_MS : 0;
 }
 
+static int retry_ms(const struct wtr_loop *l)
+{
+	return l->snap_now ? RETRY_WAITED_MS : RETRY_MS;
+}
+
 static void ended(struct wtr_loop *l)
 {
 	struct shm_writer_stats *stats = &l->board->stats;
@@ -51,6 +57,7 @@ static void ended(struct wtr_loop *l)
 
 	l->snap_asked = 0;
 	if (!status) {
+		l->snap_failed_ms = 0;
 		atomic_fetch_add_explicit(&stats->snapshots, 1, memory_order_relaxed);
 		l->snap_base = l->snap_from;
 		l->snap_rest_ms = l->turn_ms + REST_MS;
@@ -63,10 +70,12 @@ static void ended(struct wtr_loop *l)
 		return;
 	}
 	atomic_fetch_add_explicit(&stats->snapshots_failed, 1, memory_order_relaxed);
-	LOG_W("snapshot failed, status=%d; next try in a minute", status);
 	if (l->rebuild == WTR_REBUILD_SNAPSHOT)
 		l->rebuild = WTR_REBUILD_WANTED;
-	l->snap_retry_ms = l->turn_ms + RETRY_MS;
+	else if (atomic_load(&l->board->snap_urgent))
+		l->snap_now = true; /* who waits for it still does */
+	LOG_W("snapshot failed, status=%d; next try in %d s", status, retry_ms(l) / 1000);
+	l->snap_failed_ms = l->turn_ms;
 	l->snap_changes = l->core.changes;
 }
 
@@ -105,7 +114,9 @@ void wtr_snap_policy(struct wtr_loop *l)
 			bound_retained(l);
 		return;
 	}
-	if (l->turn_ms < l->snap_retry_ms || !is_due(l))
+	if (l->snap_failed_ms && l->turn_ms < l->snap_failed_ms + (uint64_t)retry_ms(l))
+		return;
+	if (!is_due(l))
 		return;
 	if (l->rebuild == WTR_REBUILD_WANTED)
 		l->rebuild = WTR_REBUILD_SNAPSHOT;

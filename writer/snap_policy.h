@@ -4,7 +4,7 @@
  * After snapCount/2 changes and a random part of the other half (so that members of an ensemble
  * don't all write at once), or after as much of snapSizeLimitInKb of log, the supervisor is asked
  * for a snapshotter. A multi counts its members, for what matters is how long a replay takes. One
- * that failed is tried again a minute later.
+ * that failed is tried again a minute later, or two seconds if somebody waits for one.
  *
  * Between two there is a rest of a second: under a heavy load one would follow the other. There is
  * none once twice snapCount changes more have come, for they would have to be replayed. Versions

@@ -450,6 +450,84 @@ TEST_F(writer_core, random_requests_keep_digest_and_replay_the_same, struct wtr_
 	expect_same_replayed(f);
 }
 
+/* Err of the answer to a request that a learner forwards. */
+static int32_t forwarded(struct wtr_fx *f, int32_t peer, int64_t session, int32_t op)
+{
+	struct jute_vec none = {.count = 0};
+	struct quorum_request r = {session, ++f->xid, op,
+				   jute_buf_of(f->body, jute_size(&f->out, f->body))};
+	const struct msg_down *head;
+
+	wtr_leader_request(&f->core, peer, &r, &none);
+	fx_begin(f);
+	fx_run(f);
+	head = fx_find(f, DOWN_TXN, op == ZK_OP_CREATE_SESSION ? 0 : f->xid);
+	return head ? head->err : 1;
+}
+
+static int32_t forwarded_create(struct wtr_fx *f, int32_t peer, int64_t session, const char *path)
+{
+	fx_create(f, path, "", 0);
+	return forwarded(f, peer, session, ZK_OP_CREATE);
+}
+
+static void forwarded_session(struct wtr_fx *f, int32_t peer, int64_t session)
+{
+	jute_put_int(&f->out, 10000);
+	EXPECT_I(forwarded(f, peer, session, ZK_OP_CREATE_SESSION), ==, 0);
+}
+
+/* An observer goes to its next master, whether the leader has lost the last one or not yet; or a
+ * follower comes again. */
+TEST_F(writer_core, a_session_that_never_moved_goes_with_its_learner, struct wtr_fx, fx_up, fx_down)
+{
+	forwarded_session(f, 3, 77);
+	EXPECT_I(forwarded_create(f, 3, 77, "/a"), ==, 0);
+	EXPECT_I(forwarded_create(f, 4, 77, "/b"), ==, 0);
+	wtr_leader_lost(&f->core, 4);
+	EXPECT_I(forwarded_create(f, 5, 77, "/c"), ==, 0);
+	wtr_leader_lost(&f->core, 5);
+	EXPECT_I(forwarded_create(f, 5, 77, "/d"), ==, 0);
+}
+
+/* V5: with who had it before there may be requests that are older than all that was done since. */
+TEST_F(writer_core, a_session_that_moved_is_nobodys_when_its_learner_is_lost, struct wtr_fx, fx_up,
+       fx_down)
+{
+	struct msg_connect m = {.timeout_ms = 10000, .password_len = 16};
+	uint8_t body[sizeof(m) + 16];
+	struct quorum_touch asked = {77, 10000};
+
+	forwarded_session(f, 3, 77);
+	EXPECT_TRUE(wtr_leader_revalidate(&f->core, 4, asked));
+	EXPECT_I(forwarded_create(f, 4, 77, "/a"), ==, 0);
+	EXPECT_I(forwarded_create(f, 3, 77, "/b"), ==, ZSESSIONMOVED);
+	wtr_leader_lost(&f->core, 4);
+	EXPECT_I(forwarded_create(f, 3, 77, "/b"), ==, ZSESSIONMOVED);
+	EXPECT_I(forwarded_create(f, 4, 77, "/b"), ==, ZSESSIONMOVED);
+	EXPECT_TRUE(wtr_leader_revalidate(&f->core, 4, asked));
+	EXPECT_I(forwarded_create(f, 4, 77, "/b"), ==, 0);
+	/* To a connection of the leader's, and away. */
+	forwarded_session(f, 3, 78);
+	memcpy(body, &m, sizeof(m));
+	zk_session_password(78, body + sizeof(m));
+	fx_push(f, 0, UP_CONNECT, 9, 78, 0, body, sizeof(body));
+	EXPECT_I(forwarded_create(f, 3, 78, "/c"), ==, ZSESSIONMOVED);
+	fx_push(f, 0, UP_DETACH, 9, 78, 0, NULL, 0);
+	EXPECT_I(forwarded_create(f, 3, 78, "/c"), ==, ZSESSIONMOVED);
+}
+
+TEST_F(writer_core, a_session_of_before_the_term_is_nobodys_when_its_learner_is_lost, struct wtr_fx,
+       fx_up, fx_down)
+{
+	forwarded_session(f, 3, 77);
+	f->conf.members = "server.1=127.0.0.1:1:2\n";
+	wtr_core_serve(&f->core, WTR_LEADS, f->core.epoch + 1);
+	EXPECT_I(forwarded_create(f, 3, 77, "/a"), ==, 0);
+	wtr_leader_lost(&f->core, 3);
+	EXPECT_I(forwarded_create(f, 4, 77, "/b"), ==, ZSESSIONMOVED);
+}
+
 /* A leader's own connection of before its term, whose client is at a learner by now, or is not. */
 TEST_F(writer_core, who_came_first_in_a_term_has_the_session, struct wtr_fx, fx_up, fx_down)
 {

@@ -152,18 +152,50 @@ TEST_F(writer_relay, who_has_lost_a_session_can_do_nothing_with_it, struct wtr_f
 	EXPECT_U(at, ==, f->core.forward.len);
 }
 
+/* By its id, for its connection's number may be another's. */
 TEST_F(writer_relay, an_observer_that_comes_again_has_its_sessions, struct wtr_fx, relay_up,
        fx_down)
 {
 	struct wtr_session *s = known(f, 77);
+	struct zab_peer *peer = f->core.zab.peer;
 	size_t at = 0;
 
-	s->peer = 3;
+	peer[3].sid = peer[8].sid = 30;
+	peer[4].sid = 40;
+	fx_set(f, "/a", "x", -1);
+	ask(f, 3, 77, 1, ZK_OP_SET_DATA);
+	EXPECT_I(sent_request(f, &at).opcode, ==, ZK_OP_SET_DATA);
 	wtr_relay_lost(&f->core, 3);
 	fx_set(f, "/a", "x", -1);
-	ask(f, 8, 77, 1, ZK_OP_SET_DATA);
+	ask(f, 8, 77, 2, ZK_OP_SET_DATA);
 	EXPECT_I(sent_request(f, &at).opcode, ==, ZK_OP_SET_DATA);
 	EXPECT_I(s->peer, ==, 8);
+}
+
+/* V5: what one that had it before may still send is older than what the lost one did. */
+TEST_F(writer_relay, a_session_of_a_lost_observer_is_no_others, struct wtr_fx, relay_up, fx_down)
+{
+	struct quorum_revalidated yes = {77, true};
+	struct zab_peer *peer = f->core.zab.peer;
+	size_t at = 0;
+
+	known(f, 77);
+	peer[3].sid = 30;
+	peer[4].sid = 40;
+	wtr_relay_ask(&f->core, 4, (struct quorum_touch){77, 4000});
+	sent(f, &at);
+	EXPECT_I(wtr_learner_answered(&f->core, &yes), ==, 4);
+	memset(&peer[4], 0, sizeof(peer[4])); /* as ZAB forgets it when it closes it itself */
+	wtr_relay_lost(&f->core, 4);
+	fx_set(f, "/a", "x", -1);
+	ask(f, 3, 77, 1, ZK_OP_SET_DATA);
+	EXPECT_I(sent_request(f, &at).opcode, ==, ZK_OP_DELETE); /* of the root: it fails */
+	wtr_relay_ask(&f->core, 3, (struct quorum_touch){77, 4000});
+	sent(f, &at);
+	EXPECT_I(wtr_learner_answered(&f->core, &yes), ==, 3);
+	fx_set(f, "/a", "x", -1);
+	ask(f, 3, 77, 2, ZK_OP_SET_DATA);
+	EXPECT_I(sent_request(f, &at).opcode, ==, ZK_OP_SET_DATA);
 }
 
 TEST_F(writer_relay, touches_ride_with_our_own, struct wtr_fx, relay_up, fx_down)

@@ -20,9 +20,8 @@ static void policy_up(struct policy_fx *f)
 	f->board = aligned_alloc(64, (sizeof(*f->board) + 63) & ~(size_t)63);
 	memset(f->board, 0, sizeof(*f->board));
 	f->l = calloc(1, sizeof(*f->l));
-	f->heritage = (struct shm_heritage){.conf = &f->conf,
-					    .board = f->board,
-					    .wake_supervisor = -1};
+	f->heritage =
+	    (struct shm_heritage){.conf = &f->conf, .board = f->board, .wake_supervisor = -1};
 	f->l->heritage = &f->heritage;
 	f->l->board = f->board;
 	f->l->turn_ms = 10000;
@@ -108,6 +107,25 @@ TEST_F(writer_snap_policy, it_hurries_while_somebody_waits, struct policy_fx, po
 	snapshot_ends(f, 10);
 	EXPECT_TRUE(asks(f, 1000, SNAP_COUNT));
 	EXPECT_TRUE(!atomic_load(&f->board->snap_urgent));
+}
+
+TEST_F(writer_snap_policy, one_that_failed_is_tried_again_soon_only_if_somebody_waits,
+       struct policy_fx, policy_up, policy_down)
+{
+	atomic_store(&f->board->snap_status, 1);
+	EXPECT_TRUE(asks(f, 1, SNAP_COUNT));
+	snapshot_ends(f, 10);
+	EXPECT_TRUE(!asks(f, 50000, SNAP_COUNT));
+	f->l->snap_now = true;
+	EXPECT_TRUE(asks(f, 1, 0));
+	EXPECT_TRUE(!f->l->snap_now);
+	snapshot_ends(f, 10); /* in vain */
+	EXPECT_TRUE(!asks(f, 1000, 0));
+	atomic_store(&f->board->snap_status, 0);
+	EXPECT_TRUE(asks(f, 1000, 0));
+	snapshot_ends(f, 10);
+	EXPECT_TRUE(!f->l->snap_now);
+	EXPECT_TRUE(!asks(f, 500, 0));
 }
 
 TEST_F(writer_snap_policy, one_at_a_time, struct policy_fx, policy_up, policy_down)

@@ -191,7 +191,9 @@ class Case:
     def carry_over(self, victim):
         """Kill it while clients are at the observer; what was acknowledged is there, who may stay stays."""
         keeps, leads = self.o.kind == "paddock", victim is self.e.leader()
+        stays = keeps and (leads or self.e.leader().kind == "paddock")
         idle, busy = self.o.session(), self.o.session()
+        moved = self.resume(self.o, self.e.leader().session())
         idle.ok(w.CREATE, w.create("/idle%d" % victim.sid, b""))
         idle.ok(w.GET_DATA, w.read("/idle%d" % victim.sid, True))
         done = []
@@ -208,16 +210,17 @@ class Case:
             r = idle.recv()
             expect("an event at who stayed", (r.xid, r.event()[2]), (-1, b"/idle%d" % victim.sid))
             expect("a read", idle.ok(w.GET_DATA, w.read("/idle%d" % victim.sid))[0], b"x")
-        for c in (idle, busy):
-            # Whose a session is the leader forgot with the master; a new one learns it from the first.
+        for c in (idle, busy, moved):
+            # Whose a session is the leader forgot with the master, but for those that only the observer
+            # ever had; a new leader learns it from the first.
+            still = stays and (leads or c is not moved)
             try:
-                if leads or not keeps:
-                    c.ok(w.CREATE, w.create("/more%d-%d" % (victim.sid, c.sid)))
-                    continue
-                c.call(w.CREATE, w.create("/more%d-%d" % (victim.sid, c.sid)))
+                err = c.call(w.CREATE, w.create("/more%d-%d" % (victim.sid, c.sid))).err
             except (w.Closed, OSError):
-                if leads and keeps:
-                    raise
+                err = None
+            if still:
+                expect("the first write", err, 0)
+                continue
             n = self.resume(self.o, c)
             expect("after all", n.ask(w.CREATE, w.create("/more%d-%d" % (victim.sid, c.sid)))[0]
                    in (0, w.NODE_EXISTS), True)
@@ -225,7 +228,7 @@ class Case:
         lead.call(w.SYNC, w.buf("/"))
         for n in done:
             lead.ok(w.EXISTS, w.read("/busy%d-%d" % (victim.sid, n)))
-        for c in (lead, idle, busy):
+        for c in (lead, idle, busy, moved):
             c.close()
         victim.start(wait=False)
         self.e.serving(60)
