@@ -12,6 +12,7 @@ import atexit
 import ctypes
 import itertools
 import os
+import re
 import resource
 import shutil
 import signal
@@ -28,6 +29,8 @@ KIND = os.environ.get("E2E_SERVER", "paddock")
 PORTS = [int(p) for p in os.environ.get("E2E_PORTS", "22200-22399").split("-")]
 JAVA_PATH = "/usr/share/java"
 APACHE_CLASSES = ":".join(os.path.join(JAVA_PATH, j) for j in ("zookeeper.jar", "slf4j-nop.jar"))
+# What a server says before it aborts: base/check.c and the sanitizers.
+OWN_FAULT = r" CHECK\(.*\) failed at |ERROR: \w+Sanitizer|: runtime error: "
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 _libc = ctypes.CDLL(None)
@@ -203,7 +206,20 @@ class Server:
         self.process = None
         os.makedirs(self.data, exist_ok=True)
         if not keep:
-            atexit.register(shutil.rmtree, self.dir, True)
+            atexit.register(self._discard)
+
+    def _discard(self):
+        """Its files go. What it said of itself does not, for a process that is replaced at once
+        may go unnoticed: `run` counts these lines."""
+        try:
+            with open(self.log, errors="replace") as f:
+                for line in f:
+                    if re.search(OWN_FAULT, line):
+                        print("OWN FAULT %s: %s" % (os.path.basename(self.dir), line.strip()),
+                              flush=True)
+        except OSError:
+            pass
+        shutil.rmtree(self.dir, True)
 
     @property
     def address(self):

@@ -196,6 +196,7 @@ class Member(Server):
     def session(self, timeout=30000, seconds=10.0):
         c = w.Conn(self.port, seconds, self.host)
         c.nudged = self.kind == "paddock"       # see answer()
+        c.pings = 0
         try:
             given = c.handshake(timeout)[0]
         except socket.timeout:
@@ -406,10 +407,12 @@ def answer(c):
             if c.nudged:
                 raise
             c.nudged = True
+            c.pings += 1
             c.send(w.PING, xid=-2)
             continue
         if r.xid != -2:
             return r
+        c.pings -= 1
 
 
 def read_tree(c, root="/", batch=64):
@@ -435,6 +438,11 @@ def read_tree(c, root="/", batch=64):
             below = path.rstrip("/") + "/"
             todo += [below + n.decode() for n in sorted(names)
                      if below + n.decode() != "/zookeeper/config"]
+    while c.pings:
+        r = c.reply()
+        if r.xid != -2:
+            raise AssertionError("answered, though nothing was asked: %r" % r)
+        c.pings -= 1
     return tree, zxids
 
 
