@@ -17,6 +17,7 @@
 	X(PENDING_KEPT, "a new leader prepares on what another one's epoch never had")             \
 	X(OWNER_FORGOTTEN, "a session whose connection is gone takes what is late from another")   \
 	X(OBSERVER_FORGOTTEN, "a session whose observer is gone takes what is late from another")  \
+	X(SYNC_BY_MASTER, "a master of observers answers their syncs itself")                      \
 	X(MOVED_ACCEPTED, "requests of a session are taken from a server that it has left")        \
 	X(APPEND_NOT_SYNCED, "a batch is told durable and was not synced")                         \
 	X(EPOCHS_NOT_SYNCED, "epochs are stored and not synced")                                   \

@@ -70,15 +70,16 @@ static void close_fd(const struct sto_fs *fs, int *fd)
 /* Every page is written once, so that later writes find allocated, initialised extents. */
 static int fill_zeros(const struct sto_fs *fs, int fd, uint64_t size)
 {
-	uint8_t *zeros = aligned_alloc(STO_PAGE_BYTES, ZERO_BYTES);
+	uint64_t piece = size < ZERO_BYTES ? sto_pages(size) : ZERO_BYTES;
+	uint8_t *zeros = aligned_alloc(STO_PAGE_BYTES, piece);
 	int err = zeros ? fs->allocate(fs->self, fd, 0, (off_t)size) : -ENOMEM;
 
 	if (err == -EOPNOTSUPP)
 		err = 0;
 	if (zeros)
-		memset(zeros, 0, ZERO_BYTES);
-	for (uint64_t at = 0; !err && at < size; at += ZERO_BYTES) {
-		uint64_t n = size - at < ZERO_BYTES ? size - at : ZERO_BYTES;
+		memset(zeros, 0, piece);
+	for (uint64_t at = 0; !err && at < size; at += piece) {
+		uint64_t n = size - at < piece ? size - at : piece;
 
 		err = sto_write(fs, fd, zeros, n, at);
 	}

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/bug.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "writer/packets.h"
@@ -73,6 +74,8 @@ static void deliver(struct wtr_ensemble *e, int32_t peer, const struct quorum_pa
 			wtr_relay_ask(e->core, peer, quorum_touch_get(p->data, 0));
 	} else if (quorum_request_decode(p->data, &r)) {
 		LOG_W("observer peer=%d: a REQUEST that can't be decoded is ignored", peer);
+	} else if (r.opcode == ZK_OP_SYNC && WRONG(SYNC_BY_MASTER)) {
+		wtr_masters_synced(e, peer);
 	} else {
 		wtr_relay_request(e->core, peer, &r, &p->authinfo);
 	}

@@ -12,6 +12,8 @@
 #include "jute/txn.h"
 #include "tests/simwhole/whole.h"
 
+enum { BUCKETS = 1024, HEALS_US = 10000000 };
+
 struct fact {
 	int64_t zxid, client_id;
 	uint64_t bytes, digest;
@@ -19,19 +21,27 @@ struct fact {
 	uint32_t sessions;
 	int64_t nodes;
 	bool answered;
+	size_t before; /* number of an earlier one, in the same bucket of sessions; 0: none */
 };
 
 static struct fact *facts;
 static size_t n_facts, facts_cap;
+static size_t last_of[BUCKETS];     /* numbers, from 1 */
 static size_t at_fact[W_NODES_MAX]; /* how many of them its tree has */
 static int64_t told;
 
-enum { HEALS_US = 10000000 };
+/* Ids of one server count up from bit 16. */
+static size_t bucket_of(int64_t session)
+{
+	return (size_t)((uint64_t)session ^ (uint64_t)session >> 56 ^ (uint64_t)session >> 16) %
+	       BUCKETS;
+}
 
 void w_check_reset(void)
 {
 	n_facts = 0;
 	told = 0;
+	memset(last_of, 0, sizeof(last_of));
 	memset(at_fact, 0, sizeof(at_fact));
 }
 
@@ -53,21 +63,19 @@ static void check_once(const struct fact *f)
 {
 	if (!f->cxid || f->type == ZK_OP_CREATE_SESSION)
 		return;
-	for (size_t i = n_facts; i-- > 0;) {
-		const struct fact *before = &facts[i];
+	for (size_t i = f->before; i; i = facts[i - 1].before) {
+		const struct fact *before = &facts[i - 1];
 
-		if (before->client_id != f->client_id || !before->cxid)
+		if (before->client_id != f->client_id || !before->cxid ||
+		    before->type == ZK_OP_ERROR || f->type == ZK_OP_ERROR)
 			continue;
-		if (before->cxid == f->cxid && before->type != ZK_OP_ERROR &&
-		    f->type != ZK_OP_ERROR)
+		if (before->cxid == f->cxid)
 			w_fail("request %d of session %" PRIx64 " is done twice: %" PRIx64
 			       " and %" PRIx64,
 			       f->cxid, f->client_id, before->zxid, f->zxid);
-		if (before->cxid > f->cxid && before->type != ZK_OP_ERROR && f->type != ZK_OP_ERROR)
+		if (before->cxid > f->cxid)
 			w_fail("request %d of session %" PRIx64 " is done after request %d",
 			       f->cxid, f->client_id, before->cxid);
-		if (n_facts - i > 3000)
-			return;
 	}
 }
 
@@ -106,6 +114,22 @@ static void check_durable(const struct w_node *n, int64_t zxid)
 		w_fail("%s publishes %" PRIx64 ", which is not committed", where(n), zxid);
 }
 
+/* Is there a quorum of voters that may have it? Who is down may. */
+static void check_committed(const struct w_node *n, int64_t zxid)
+{
+	int lack = 0;
+
+	for (int i = 0; i < w_n_voters; i++) {
+		const struct w_node *voter = &w_nodes[i];
+		const struct zab *z = voter->writer_up ? &voter->writer->loop.core.zab : NULL;
+
+		lack += z && !z->must_sync && !z->staged && z->last_zxid < zxid;
+	}
+	if (2 * lack > w_n_voters)
+		w_fail("%s publishes %" PRIx64 ", which %d of %d voters don't have", where(n), zxid,
+		       lack, w_n_voters);
+}
+
 static void add(const struct fact *f)
 {
 	if (n_facts == facts_cap) {
@@ -114,6 +138,7 @@ static void add(const struct fact *f)
 		CHECK(facts != NULL);
 	}
 	facts[n_facts++] = *f;
+	last_of[bucket_of(f->client_id)] = n_facts;
 	w_count(N_TXNS);
 	if (f->type == ZK_OP_CLOSE_SESSION && !f->cxid)
 		w_count(N_EXPIRED);
@@ -133,6 +158,7 @@ void w_check_applied(struct w_node *n, const uint8_t *entry, uint32_t len,
 			 .nodes = shm_tree_count(a->tree)};
 	size_t *at = &at_fact[n->id];
 
+	f.before = last_of[bucket_of(f.client_id)];
 	CHECK(len >= body);
 	if (a->digest_differs && n->flipped) {
 		if (!n->found) {
@@ -156,6 +182,8 @@ void w_check_applied(struct w_node *n, const uint8_t *entry, uint32_t len,
 			w_fail("%s: %" PRIx64 " after %" PRIx64, where(n), f.zxid,
 			       facts[n_facts - 1].zxid);
 		check_once(&f);
+		if (a->speak)
+			check_committed(n, f.zxid);
 		add(&f);
 		w_trace("%d    publishes first %" PRIx64 " type %d of session %" PRIx64 " cxid %d",
 			n->id + 1, f.zxid, f.type, f.client_id, f.cxid);

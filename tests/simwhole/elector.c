@@ -139,14 +139,14 @@ static int elect(const struct w_node *n)
 
 		if (!reaches(n, to))
 			continue;
-		voters++;
+		voters += !to->observer;
 		if (zab_of(to)->role == ZAB_LEADING && i != n->id && (w_calm() || w_chance(80)))
 			return i;
-		if (zab_of(to)->role == ZAB_LOOKING && to->elector->looking &&
+		if (zab_of(to)->role == ZAB_LOOKING && to->elector->looking && !to->observer &&
 		    (!best || is_better(to, best)))
 			best = to;
 	}
-	return best && voters > w_n_nodes / 2 ? best->id : -1;
+	return best && voters > w_n_voters / 2 ? best->id : -1;
 }
 
 static void look_again(struct peer_elector *e)
@@ -166,7 +166,7 @@ static void name_somebody(struct peer_elector *e)
 		return;
 	to = elect(e->node);
 	if (!w_calm() && w_chance(w.wrong_hint_percent)) {
-		to = (int)w_below((uint64_t)w_n_nodes);
+		to = (int)w_below((uint64_t)w_n_voters);
 		w_fired(W_WRONG_HINT);
 	}
 	if (to >= 0)

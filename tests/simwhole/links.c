@@ -54,11 +54,13 @@ struct link {
 struct peer_links {
 	struct peer_links_options opt;
 	struct w_node *node;
+	enum w_port port;
 	bool listening, dial_failed;
 	int dials; /* left */
 	uint32_t dial_number, retry_ms;
 	uint64_t give_up_ms;
 	int leader;
+	enum w_port leader_port;
 	int32_t next;
 	uint8_t *told; /* what the caller looks at */
 	struct link link[PEERS];
@@ -75,12 +77,19 @@ struct segment {
 static struct conn {
 	bool used, open[2], broken;
 	int node[2];
+	enum w_port port[2]; /* whose links */
 	int32_t peer[2];
 	uint32_t life;
 	struct segment *head[2], **tail[2];
 	uint64_t last_us[2];
 	bool due[2];
 } conns[W_CONNS_MAX];
+
+/* What an event is about. */
+static uint64_t name_of(enum w_port port, int32_t peer, uint32_t life)
+{
+	return (uint64_t)peer | (uint64_t)port << 8 | (uint64_t)life << 32;
+}
 
 static uint64_t cut_until[W_NODES_MAX][W_NODES_MAX], slow_until[W_NODES_MAX][W_NODES_MAX];
 
@@ -171,7 +180,7 @@ static void drop_segments(struct conn *k, int dir, uint64_t keep)
 
 static struct link *end_of(struct conn *k, int end)
 {
-	struct peer_links *l = w_nodes[k->node[end]].links;
+	struct peer_links *l = w_nodes[k->node[end]].links[k->port[end]];
 	struct link *p = l ? &l->link[k->peer[end]] : NULL;
 
 	return p && k->open[end] && p->conn == (int)(k - conns) && p->life == k->life ? p : NULL;
@@ -277,13 +286,13 @@ static void deliver(int c, int dir)
 	else
 		arrange(c, dir, s->next->at_us);
 	if (p && p->state == OPEN) {
-		make_room(n->links, p, s->n);
+		make_room(n->links[k->port[!dir]], p, s->n);
 		memcpy(p->in + p->in_len, s->bytes, s->n);
 		p->in_len += s->n;
 	}
 	free(s);
 	if (p && p->state == OPEN)
-		w_node_event(n, EV_NET, (uint64_t)k->peer[!dir]);
+		w_node_event(n, EV_NET, name_of(k->port[!dir], k->peer[!dir], k->life));
 }
 
 bool w_net_break_one(void)
@@ -316,15 +325,18 @@ void w_net_event(enum w_event_kind kind, int who, uint32_t life, uint64_t arg)
 		closed(who, (int)arg);
 }
 
-static int new_conn(int a, int b)
+static int new_conn(int a, int b, enum w_port port)
 {
 	for (int c = 0; c < W_CONNS_MAX; c++) {
 		struct conn *k = &conns[c];
 
 		if (k->used)
 			continue;
-		*k = (struct conn){
-		    .used = true, .open = {true, true}, .node = {a, b}, .life = k->life + 1};
+		*k = (struct conn){.used = true,
+				   .open = {true, true},
+				   .node = {a, b},
+				   .port = {W_QUORUM_PORT, port},
+				   .life = k->life + 1};
 		k->tail[0] = &k->head[0];
 		k->tail[1] = &k->head[1];
 		return c;
@@ -461,11 +473,13 @@ struct peer_links *peer_links_new(const struct peer_links_options *options)
 	CHECK(l != NULL);
 	l->opt = *options;
 	l->node = w_now;
+	l->port = w_now->links[W_QUORUM_PORT] ? W_OBSERVERS_PORT : W_QUORUM_PORT;
+	CHECK(!w_now->links[l->port]);
 	for (int i = 0; i < PEERS; i++) {
 		l->link[i].conn = -1;
 		l->link[i].tail = &l->link[i].head;
 	}
-	w_now->links = l;
+	w_now->links[l->port] = l;
 	return l;
 }
 
@@ -481,17 +495,13 @@ void peer_links_reset(struct peer_links *l)
 void peer_links_free(struct peer_links *l)
 {
 	peer_links_reset(l);
-	l->node->links = NULL;
+	l->node->links[l->port] = NULL;
 	free(l->told);
 	free(l);
 }
 
-void w_links_died(struct w_node *n)
+static void died(struct w_node *n, struct peer_links *l)
 {
-	struct peer_links *l = n->links;
-
-	if (!l)
-		return;
 	for (int i = 0; i < PEERS; i++) {
 		l->link[i].receiving = false; /* its files are as they are */
 		if (l->link[i].conn >= 0 && l->link[i].state == OPEN && w_chance(50)) {
@@ -502,9 +512,16 @@ void w_links_died(struct w_node *n)
 		}
 		shut(l, &l->link[i]);
 	}
-	n->links = NULL;
+	n->links[l->port] = NULL;
 	free(l->told);
 	free(l);
+}
+
+void w_links_died(struct w_node *n)
+{
+	for (int port = 0; port < W_PORTS; port++)
+		if (n->links[port])
+			died(n, n->links[port]);
 }
 
 int peer_links_listen(struct peer_links *l, const struct quorum_config *c,
@@ -534,20 +551,21 @@ static void stand(struct peer_links *l, int32_t peer, int c, int end)
 	w_node_wake(l->node);
 }
 
-static bool connect_to(struct peer_links *l, int leader)
+static bool connect_to(struct peer_links *l)
 {
-	struct w_node *to = &w_nodes[leader];
-	int32_t peer = to->links ? free_peer(to->links) : -1;
+	struct w_node *to = &w_nodes[l->leader];
+	struct peer_links *there = to->links[l->leader_port];
+	int32_t peer = there ? free_peer(there) : -1;
 	int c;
 
-	if (peer < 0 || !to->links->listening || to->paused_until_us > w.now_us ||
-	    !w_net_open(l->node->id, leader) || !w_net_open(leader, l->node->id))
+	if (peer < 0 || !there->listening || to->paused_until_us > w.now_us ||
+	    !w_net_open(l->node->id, to->id) || !w_net_open(to->id, l->node->id))
 		return false;
-	c = new_conn(l->node->id, leader);
+	c = new_conn(l->node->id, to->id, l->leader_port);
 	if (c < 0)
 		return false;
 	stand(l, 0, c, 0);
-	stand(to->links, peer, c, 1);
+	stand(there, peer, c, 1);
 	return true;
 }
 
@@ -557,6 +575,8 @@ void peer_links_dial(struct peer_links *l, const struct quorum_config *c,
 {
 	(void)c;
 	l->leader = (int)leader->sid - 1;
+	l->leader_port =
+	    leader->addr[0].quorum_port == W_PORT_NUMBER ? W_QUORUM_PORT : W_OBSERVERS_PORT;
 	l->dials = TRIES;
 	l->retry_ms = retry_ms;
 	l->give_up_ms = now_ms + limit_ms;
@@ -568,7 +588,7 @@ static void dial(struct peer_links *l, uint32_t number)
 	if (number != l->dial_number || !l->dials)
 		return;
 	l->dials--;
-	if (connect_to(l, l->leader)) {
+	if (connect_to(l)) {
 		l->dials = 0;
 		return;
 	}
@@ -601,7 +621,7 @@ static bool packet(struct peer_links *l, struct link *p, struct peer_link_event 
 	if (e->packet.type == QUORUM_TRUNC)
 		w_count(N_CUTS);
 	if (e->packet.type == QUORUM_REQUEST)
-		w_count(N_FORWARDED);
+		w_count(l->port == W_OBSERVERS_PORT ? N_RELAYED : N_FORWARDED);
 	l->told = p->in;
 	if (w.trace && e->packet.type != QUORUM_PING)
 		w_trace("%d  < %s zxid=%llx of peer %d", l->node->id + 1,
@@ -738,21 +758,29 @@ static int put_logged(struct peer_links *l, struct link *p, int32_t type, int64_
 	return got < 0 ? got : 0;
 }
 
+static bool has_body(int32_t type)
+{
+	return type == QUORUM_PROPOSAL || type == QUORUM_INFORM;
+}
+
 static int put_range(struct peer_links *l, struct link *p, const struct item *i)
 {
-	bool body = i->type == QUORUM_PROPOSAL || i->type == QUORUM_INFORM;
+	bool body = has_body(i->type);
 	const uint8_t *entry;
 	uint32_t len;
 	int err = 0;
 
 	for (int64_t zxid = i->first; zxid <= i->last && !err; zxid++) {
+		int64_t from = zxid;
+
 		entry = body ? l->opt.entry(l->opt.arg, zxid, &len) : NULL;
-		if (!body)
-			put_packet(p, i->type, zxid, NULL, 0);
-		else if (entry)
-			put_packet(p, i->type, zxid, entry, len);
-		else
-			err = put_logged(l, p, i->type, zxid - 1, zxid, false);
+		if (!body || entry) {
+			put_packet(p, i->type, zxid, entry, entry ? len : 0);
+			continue;
+		}
+		while (zxid < i->last && !l->opt.entry(l->opt.arg, zxid + 1, &len))
+			zxid++;
+		err = put_logged(l, p, i->type, from - 1, zxid, false);
 	}
 	return err;
 }
@@ -794,7 +822,7 @@ static void pump(struct peer_links *l, struct link *p, bool now)
 		if (lazy && !now && w_chance(i->kind == RANGE ? 20 : 80)) {
 			p->pumping = true;
 			w_at(w_between(10, 20000), EV_PUMP, l->node->id, l->node->life,
-			     (uint64_t)(p - l->link) | (uint64_t)p->life << 32);
+			     name_of(l->port, (int32_t)(p - l->link), p->life));
 			return;
 		}
 		now = false;
@@ -835,11 +863,30 @@ void peer_links_put(struct peer_links *l, int32_t peer, const void *bytes, size_
 	add(l, peer, &(struct item){.kind = BYTES, .n = n}, bytes);
 }
 
+/* One that is in memory is made at once: a moment later it may be in the log alone. */
 void peer_links_put_range(struct peer_links *l, int32_t peer, int32_t type, int64_t first,
 			  int64_t last)
 {
-	add(l, peer, &(struct item){.kind = RANGE, .type = type, .first = first, .last = last},
-	    NULL);
+	const uint8_t *entry = NULL;
+	uint8_t *bytes;
+	struct jute_out out;
+	uint32_t len;
+
+	if (first == last && has_body(type))
+		entry = l->opt.entry(l->opt.arg, first, &len);
+	if (!entry) {
+		add(l, peer,
+		    &(struct item){.kind = RANGE, .type = type, .first = first, .last = last},
+		    NULL);
+		return;
+	}
+	bytes = malloc(64 + len);
+	CHECK(bytes != NULL);
+	out = jute_out_of(bytes, 64 + len);
+	quorum_packet_put(&out, type, first, entry, len);
+	CHECK(!out.failed);
+	peer_links_put(l, peer, bytes, jute_size(&out, bytes));
+	free(bytes);
 }
 
 void peer_links_put_history(struct peer_links *l, int32_t peer, int64_t after, int64_t last)
@@ -866,14 +913,13 @@ void peer_links_close(struct peer_links *l, int32_t peer)
 	stop_receiving(l, p);
 	add(l, peer, &(struct item){.kind = CLOSE}, NULL);
 	p->state = LINGERING;
-	w_at(LINGER_US, EV_LINGER, l->node->id, l->node->life,
-	     (uint64_t)peer | (uint64_t)p->life << 32);
+	w_at(LINGER_US, EV_LINGER, l->node->id, l->node->life, name_of(l->port, peer, p->life));
 }
 
 void peer_links_flush(struct peer_links *l)
 {
 	for (int i = 0; i < PEERS; i++)
-		if (!l->link[i].pumping)
+		if (l->link[i].head && !l->link[i].pumping)
 			pump(l, &l->link[i], false);
 }
 
@@ -895,7 +941,8 @@ void peer_links_view(const struct peer_links *l, int32_t peer, struct peer_link_
 
 void w_links_event(struct w_node *n, enum w_event_kind kind, uint64_t arg)
 {
-	struct peer_links *l = n->links;
+	enum w_port port = kind == EV_DIAL ? W_QUORUM_PORT : (enum w_port)(arg >> 8 & 0xff);
+	struct peer_links *l = n->links[port];
 	struct link *p = l ? &l->link[arg & 0xff] : NULL;
 
 	if (!l)

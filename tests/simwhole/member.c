@@ -21,7 +21,7 @@ enum {
 };
 
 struct w_node w_nodes[W_NODES_MAX];
-int w_n_nodes;
+int w_n_nodes, w_n_voters;
 struct w_node *w_now;
 
 static jmp_buf dying;
@@ -253,20 +253,25 @@ static void make_conf(struct w_node *n)
 				.leader_serves = true,
 				.workers = 1,
 				.heap_max = 1 << 30};
+	if (!w.masters)
+		return;
+	n->conf.observer_master_port = W_PORT_NUMBER + W_OBSERVERS_PORT;
+	n->conf.observer_master_bytes = 4 << 20;
 }
 
 void w_node_init(struct w_node *n, int id)
 {
 	size_t at = 0;
 
-	*n = (struct w_node){.id = id};
+	*n = (struct w_node){.id = id, .observer = id >= w_n_voters};
 	n->fs = (struct sto_fs){n,        fs_open,     fs_close, fs_pread, fs_pwrite, fs_allocate,
 				fs_sync,  fs_sync,     fs_drop,  fs_drop,  fs_rename, fs_unlink,
 				fs_mkdir, fs_truncate, fs_size,  fs_list};
 	n->disk = new_disk(w_chance(50));
 	for (int i = 0; i < w_n_nodes; i++)
 		at += (size_t)snprintf(n->members + at, sizeof(n->members) - at,
-				       "server.%d=h%d:1:2:participant\n", i + 1, i + 1);
+				       "server.%d=h%d:%d:2:%s\n", i + 1, i + 1, W_PORT_NUMBER,
+				       i < w_n_voters ? "participant" : "observer");
 	make_conf(n);
 }
 
@@ -348,6 +353,8 @@ static void boot(struct w_node *n)
 	status = wtr_life_begin(n->writer, &n->h, &n->fs);
 	if (!status) {
 		n->writer_up = true;
+		if (w.inbox_max)
+			n->writer->ensemble.inbox_max = w.inbox_max;
 		status = wtr_loop_begin(&n->writer->loop);
 	}
 	if (status)
@@ -436,7 +443,7 @@ static void turn(struct w_node *n)
 		w_node_die(wtr_loop_end(l));
 	zab_check(&l->core.zab);
 	if (before == WTR_IDLE && l->core.service != WTR_IDLE)
-		w_count(N_SERVED);
+		w_count(n->observer ? N_OBSERVED : N_SERVED);
 	w_hash(l->core.zab.role ^ (uint64_t)l->core.zab.phase << 8 ^
 	       (uint64_t)l->core.applied_zxid << 16);
 	look_for_snapshot(n);

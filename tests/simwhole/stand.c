@@ -89,6 +89,8 @@ int __wrap_shm_tree_new(struct shm_tree **t, uint32_t gen, uint64_t heap_max);
 int __wrap_sto_dir_make(const char *dir, char *out, unsigned cap);
 int __wrap_wtr_apply(struct wtr_apply *a, const uint8_t *entry, uint32_t len);
 int __real_wtr_apply(struct wtr_apply *a, const uint8_t *entry, uint32_t len);
+void __wrap_wtr_ensemble_drop(struct wtr_ensemble *e, int32_t peer, const char *why);
+void __real_wtr_ensemble_drop(struct wtr_ensemble *e, int32_t peer, const char *why);
 int __wrap_shm_tree_loaded(struct shm_tree *t, int64_t zxid);
 int __real_shm_tree_loaded(struct shm_tree *t, int64_t zxid);
 
@@ -153,6 +155,13 @@ int __wrap_sto_dir_make(const char *dir, char *out, unsigned cap)
 {
 	snprintf(out, cap, "%s", dir);
 	return 0;
+}
+
+void __wrap_wtr_ensemble_drop(struct wtr_ensemble *e, int32_t peer, const char *why)
+{
+	if (strcmp(why, "more requests than can wait") == 0)
+		w_fired(W_INBOX_FULL);
+	__real_wtr_ensemble_drop(e, peer, why);
 }
 
 int __wrap_wtr_apply(struct wtr_apply *a, const uint8_t *entry, uint32_t len)

@@ -3,9 +3,10 @@
  *
  *	sim_whole [--seed N] [--seeds N] [--seconds S]		run; fails on the first violation
  *	sim_whole --seed N --trace				that run, told step by step
- *	sim_whole_bugs --bugs [NAME..] [--seconds S]		find each mistake of base/bug.h
+ *	sim_whole_bugs --bugs [NAME..] [--seconds S]		find each mistake of base/bug.h, or
+ *those, be they of quorum/bug.h
  *
- * Every 20th seed is run twice: the same events in the same order, or it fails. A run ends with a
+ * Every 15th seed is run twice: the same events in the same order, or it fails. A run ends with a
  * table of the faults that took effect; one that never did is a failure when 300 seeds or more
  * were run. Seeds that once showed a defect come first.
  */
@@ -25,11 +26,11 @@
 
 #ifdef SIM_BUGS
 #include "quorum/bug.h"
-enum bug sim_bug; /* those of quorum/ are tests/sim's */
+enum bug sim_bug;
 enum wrong sim_wrong;
 #endif
 
-enum { TWICE_EVERY = 20, FAULTS_AFTER = 300, TRACE_TAIL = 80 };
+enum { TWICE_EVERY = 15, FAULTS_AFTER = 300, TRACE_TAIL = 80, NAMES_MAX = 64 };
 
 _Noreturn void __real__exit(int status);
 
@@ -200,43 +201,56 @@ static int run(void)
 /* --- known mistakes ------------------------------------------------------------------------ */
 
 #ifdef SIM_BUGS
-static bool is_wanted(const char *name, char **names, int n)
+static bool is_named(const char *name, char **names, int n)
 {
 	for (int i = 0; i < n; i++)
 		if (strcmp(names[i], name) == 0)
 			return true;
-	return n == 0;
+	return false;
 }
 
+static bool find_bug(const char *name)
+{
+	double start = now();
+	bool found = hunt(opt.seconds > 0 ? opt.seconds : 60, true);
+
+	if (found)
+		printf("%-22s seed %4" PRIu64 ", %5.1f s: %s\n", name, sum.seed, now() - start,
+		       sum.why);
+	else
+		printf("%-22s NOT FOUND in %" PRIu64 " seeds, %.0f s\n", name, sum.runs,
+		       now() - start);
+	fflush(stdout);
+	return found;
+}
+
+/* All of base/bug.h, or those that are named. Those of quorum/ are tests/sim's, unless named. */
 static int find_bugs(char **names, int n)
 {
-	static const char *const wrong[] = {"",
 #define NAME(name_, text_) #name_,
-					    WRONG_LIST(NAME)
+	static const char *const wrong[] = {"", WRONG_LIST(NAME)};
+	static const char *const bug[] = {"", BUG_LIST(NAME)};
 #undef NAME
-	};
-	uint64_t found = 0, missed = 0;
+	uint64_t found = 0, tried = 0;
 
 	for (int b = 1; b < WRONG_COUNT; b++) {
-		double start = now();
-
-		if (!is_wanted(wrong[b], names, n))
+		if (n && !is_named(wrong[b], names, n))
 			continue;
 		sim_wrong = (enum wrong)b;
-		if (hunt(opt.seconds > 0 ? opt.seconds : 60, true)) {
-			printf("%-22s seed %4" PRIu64 ", %5.1f s: %s\n", wrong[b], sum.seed,
-			       now() - start, sum.why);
-			found++;
-		} else {
-			printf("%-22s NOT FOUND in %" PRIu64 " seeds, %.0f s\n", wrong[b], sum.runs,
-			       now() - start);
-			missed++;
-		}
-		fflush(stdout);
+		tried++;
+		found += find_bug(wrong[b]);
 	}
-	printf("sim_whole: %" PRIu64 " mistakes found, %" PRIu64 " missed\n", found, missed);
-	report(found, missed);
-	return missed > 0 || found == 0;
+	sim_wrong = WRONG_NONE;
+	for (int b = 1; b < BUG_COUNT; b++) {
+		if (!is_named(bug[b], names, n))
+			continue;
+		sim_bug = (enum bug)b;
+		tried++;
+		found += find_bug(bug[b]);
+	}
+	printf("sim_whole: %" PRIu64 " mistakes found, %" PRIu64 " missed\n", found, tried - found);
+	report(found, tried - found);
+	return found < tried || found == 0;
 }
 #else
 static int find_bugs(char **names, int n)
@@ -257,7 +271,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-	char *names[WRONG_COUNT + 1];
+	char *names[NAMES_MAX];
 	int n_names = 0;
 
 	for (int i = 1; i < argc; i++) {
@@ -273,7 +287,7 @@ int main(int argc, char **argv)
 			opt.trace = true;
 		else if (strcmp(argv[i], "--bugs") == 0)
 			opt.bugs = true;
-		else if (opt.bugs && argv[i][0] != '-' && n_names < WRONG_COUNT)
+		else if (opt.bugs && argv[i][0] != '-' && n_names < NAMES_MAX)
 			names[n_names++] = argv[i];
 		else
 			return usage();

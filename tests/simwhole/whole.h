@@ -23,7 +23,11 @@
 #include "tests/memfs.h"
 #include "writer/life.h"
 
-enum { W_NODES_MAX = 5, W_CLIENTS_MAX = 16, W_PENDING_MAX = 8, W_CONNS_MAX = 64 };
+enum { W_NODES_MAX = 7, W_CLIENTS_MAX = 16, W_PENDING_MAX = 8, W_CONNS_MAX = 64 };
+
+/* A server's ports, and its links at each. */
+enum w_port { W_QUORUM_PORT, W_OBSERVERS_PORT, W_PORTS };
+enum { W_PORT_NUMBER = 100 }; /* of the quorum port; the other one's is the next */
 
 /* Kinds of faults, each counted when it took effect. */
 #define W_FAULTS(X)                                                                                \
@@ -44,6 +48,7 @@ enum { W_NODES_MAX = 5, W_CLIENTS_MAX = 16, W_PENDING_MAX = 8, W_CONNS_MAX = 64 
 	X(HALVES, "the ensemble cut in two")                                                       \
 	X(SLOW_LINK, "a link slow for a while")                                                    \
 	X(SLOW_DISK, "a disk slow for a while")                                                    \
+	X(INBOX_FULL, "a leader dropped a learner of which too many requests waited")              \
 	X(LOST_VOTE, "a notification was lost")                                                    \
 	X(WRONG_HINT, "an election named an arbitrary leader")                                     \
 	X(FLIPPED_BIT, "a bit of a tree was flipped, and a digest differed for it")                \
@@ -63,7 +68,9 @@ enum { W_NODES_MAX = 5, W_CLIENTS_MAX = 16, W_PENDING_MAX = 8, W_CONNS_MAX = 64 
 	X(RESUMED, "sessions resumed")                                                             \
 	X(UPGRADED, "local sessions that became global")                                           \
 	X(EXPIRED, "sessions closed by nobody")                                                    \
-	X(FORWARDED, "requests forwarded to a leader")                                             \
+	X(FORWARDED, "requests forwarded to a leader, or a master")                                \
+	X(OBSERVED, "times that an observer came into service")                                    \
+	X(RELAYED, "requests forwarded by an observer to a follower")                              \
 	X(SNAPSHOTS, "snapshots written")                                                          \
 	X(STATES, "states sent to learners")                                                       \
 	X(INSTALLS, "states installed")                                                            \
@@ -141,6 +148,7 @@ struct w_worker;
 
 struct w_node {
 	int id;                            /* index; sid = id + 1 */
+	bool observer;                     /* behind the voters */
 	bool up;                           /* board and worker are there */
 	bool writer_up;                    /* its loop turns */
 	uint32_t life, group;              /* of the writer; of board and worker */
@@ -164,7 +172,7 @@ struct w_node {
 	struct wtr_helper *helper;
 	bool helper_due, snap_due;
 
-	struct peer_links *links;
+	struct peer_links *links[W_PORTS];
 	struct peer_elector *elector;
 	struct w_worker *worker;
 	bool flipped, found; /* a bit of its tree, which its snapshots may have, too */
@@ -172,7 +180,7 @@ struct w_node {
 };
 
 extern struct w_node w_nodes[W_NODES_MAX];
-extern int w_n_nodes;
+extern int w_n_nodes, w_n_voters;
 extern struct w_node *w_now; /* whose code runs */
 
 void w_node_init(struct w_node *n, int id);
@@ -236,10 +244,11 @@ void w_check_end(void);
 
 struct w_world {
 	uint64_t now_us, end_us, calm_us;
-	bool trace, real_election, separate_log, digests, locals;
+	bool trace, real_election, separate_log, digests, locals, masters;
 	uint32_t tick_ms, vote_ms;
 	unsigned wrong_hint_percent, client_gap_us, fault_gap_ms, sync_us;
 	int n_clients;
+	size_t inbox_max; /* 0: the usual one */
 	struct w_result result;
 };
 extern struct w_world w;

@@ -284,7 +284,7 @@ static void on_flip(void)
 
 	for (int i = 0; i < w_n_nodes; i++)
 		all = all && w_node_serves(&w_nodes[i]);
-	if (all && n->writer->loop.core.zab.role == ZAB_FOLLOWING && !n->snap_due)
+	if (all && n->writer->loop.core.zab.role != ZAB_LEADING && !n->snap_due)
 		n->flipped = flip_bit(n);
 	if (!n->flipped && w.now_us < w.calm_us + FLIP_UNTIL_US)
 		w_at(100000, EV_FLIP, 0, 0, 0);
@@ -364,13 +364,16 @@ static void arrange(uint64_t seed, bool trace)
 	memset(&w, 0, sizeof(w));
 	random_state = seed * 0x9e3779b97f4a7c15 + 12345;
 	w.trace = trace;
-	w_n_nodes = w_chance(70) ? 3 : 5;
+	w_n_voters = w_chance(70) ? 3 : 5;
+	w_n_nodes = w_n_voters + (int)(seed % 2 ? 1 + seed / 4 % 2 : 0);
 	w.tick_ms = (uint32_t)w_between(100, 500);
 	w.vote_ms = (uint32_t)w_between(20, 200);
 	w.real_election = w_chance(50);
 	w.separate_log = w_chance(50);
 	w.digests = w_chance(90);
 	w.locals = seed % 3 == 0;
+	w.masters = seed % 4 == 3;
+	w.inbox_max = seed % 5 == 0 ? w_between(1, 600) : 0;
 	w.wrong_hint_percent = !w.real_election && w_chance(70) ? 12 : 0;
 	w.client_gap_us = (unsigned)w_between(5000, w_chance(50) ? 30000 : 150000);
 	w.fault_gap_ms = (unsigned)w_between(50, 2000);
