@@ -19,8 +19,8 @@ enum { EXIT_UNEXPECTED = 1, EXIT_DATA = 3, EXIT_STORAGE = 10, ROOM_US = 1000 };
 
 /*
  * Is the tree what readers have seen, or may see in its place? They may have been told of the start
- * of an epoch, which is in no log: then the tree has to hold the last transaction before it, and may
- * be called by that, or by the start of any epoch since.
+ * of an epoch, which is in no log: then the tree has to hold the last transaction before it, and
+ * may be called by that, or by the start of any epoch since.
  */
 static bool fits_readers(struct wtr_recovery *r, const struct shm_board *board, int64_t settled)
 {
