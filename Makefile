@@ -189,7 +189,7 @@ test-corpus: $(FUZZ:%=$(O)/replay_%)
 # minute, in the release build.
 SIM_SECONDS   ?= $(if $(filter rel,$(V)),35,10)
 # The others of base/bug.h take longer than a minute, or are not found yet.
-FOUND := SYNC_EARLY APPLIED_BEHIND_INSTALL WRITE_BEHIND_SYNC SYNC_BY_MASTER INFORM_TOO_EARLY
+FOUND := EPOCH_START_LOGGED SYNC_EARLY APPLIED_BEHIND_INSTALL WRITE_BEHIND_SYNC SYNC_BY_MASTER INFORM_TOO_EARLY
 WHOLE_SEEDS   ?= $(if $(filter rel,$(V)),60,10)
 
 test-sim: $(O)/sim $(O)/sim_bugs $(O)/sim_whole $(O)/sim_whole_bugs

@@ -135,15 +135,17 @@ static struct sto_log_options log_options(const struct conf *conf)
 	return (struct sto_log_options){conf->segment_size, conf->force_sync, conf->force_sync};
 }
 
-static int open_log(struct sto_log **log, const struct wtr_recovery *r)
+static int open_log(struct sto_log **log, const struct wtr_life *w)
 {
+	const struct wtr_recovery *r = &w->recovery;
 	struct sto_log_options options = log_options(r->conf);
-	int64_t last = r->found.last_zxid;
+	int64_t last = r->tree_zxid > r->found.last_zxid ? r->tree_zxid : r->found.last_zxid;
 	int err;
 
-	/* A member's tree may be as of the start of an epoch, which is no zxid of a log. */
-	if ((!r->conf->members || WRONG(EPOCH_START_LOGGED)) && r->tree_zxid > last)
-		last = r->tree_zxid;
+	/* A member's tree, or its snapshot, may be as of the start of an epoch, which is no zxid of
+	 * a log: behind it the log goes on where it ended. */
+	if (r->conf->members && !WRONG(EPOCH_START_LOGGED))
+		last = zab_history_last(&w->ensemble.history);
 	err = sto_log_open(log, r->fs, r->log_dir, last, &options);
 	if (!err)
 		return 0;
@@ -310,7 +312,7 @@ int wtr_life_begin(struct wtr_life *w, const struct shm_heritage *h, const struc
 	if (h->conf->members)
 		status = init_ensemble(w, &member);
 	if (!status)
-		status = open_log(&log, &w->recovery);
+		status = open_log(&log, w);
 	if (!status)
 		status = start(w, h, log);
 	if (!status)
