@@ -232,6 +232,9 @@ void wtr_core_down(struct wtr_core *c, const struct msg_down *head, const void *
 /* The connection that a session is at; NULL: none. */
 struct wtr_conn *wtr_conn_of_session(struct wtr_core *c, const struct wtr_session *s);
 
+/* Its client has come by another way: close that one. */
+void wtr_disconnect(struct wtr_core *c, const struct wtr_session *s);
+
 /* Its client closed a local session, or (expired) was not heard of: its connection ends with it. */
 void wtr_end_local(struct wtr_core *c, struct wtr_session *s, bool expired);
 

@@ -85,9 +85,14 @@ void wtr_learner_sync_for(struct wtr_core *c, int32_t peer, int64_t session, int
 
 static void put_question(struct wtr_core *c, const struct wtr_asked *asked)
 {
+	const struct wtr_session *s = wtr_session_find(&c->sessions, asked->session);
 	uint8_t *at = wtr_buf_room(&c->forward, 64);
 	struct jute_out out = jute_out_of(at, 64);
 
+	/* What is left there would come behind the question, which may come to the leader late: it
+	 * gives the session to us again, though its client has gone on elsewhere (V5). */
+	if (s)
+		wtr_disconnect(c, s);
 	wtr_buf_put(&c->asked, asked, sizeof(*asked));
 	quorum_put_revalidate(&out, (struct quorum_touch){asked->session, asked->timeout_ms});
 	CHECK(!out.failed);

@@ -60,10 +60,7 @@ static void close_conn(struct wtr_core *c, struct wtr_conn *conn)
 
 void wtr_give_to(struct wtr_core *c, struct wtr_session *s, int32_t peer)
 {
-	struct wtr_conn *conn = wtr_conn_of_session(c, s);
-
-	if (conn)
-		close_conn(c, conn);
+	wtr_disconnect(c, s);
 	s->peer = (int16_t)peer;
 	s->peer_sid = c->zab.peer[peer].sid;
 }
@@ -74,6 +71,14 @@ void wtr_refuse_session(struct wtr_core *c, struct wtr_conn *conn)
 	wtr_conn_forget(&c->conns, conn);
 }
 
+void wtr_disconnect(struct wtr_core *c, const struct wtr_session *s)
+{
+	struct wtr_conn *old = wtr_conn_of_session(c, s);
+
+	if (old)
+		close_conn(c, old);
+}
+
 void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s,
 		int32_t timeout_ms)
 {
@@ -82,10 +87,8 @@ void wtr_resume(struct wtr_core *c, struct wtr_conn *conn, struct wtr_session *s
 				.conn = conn->link.key,
 				.session = (int64_t)s->link.key,
 				.zxid = c->applied_zxid};
-	struct wtr_conn *old = wtr_conn_of_session(c, s);
 
-	if (old)
-		close_conn(c, old);
+	wtr_disconnect(c, s);
 	bind(c, conn, s, timeout_ms);
 	wtr_answer_put_session(&c->apply.reply, s, conn);
 	wtr_core_down(c, &head, c->apply.reply.bytes, (uint32_t)c->apply.reply.len);
