@@ -336,6 +336,18 @@ static void elections(struct wtr_ensemble *e)
 
 /* --- turns ------------------------------------------------------------------------------- */
 
+/* What the helper has deleted can't be sent to anybody any more. */
+static void heed_purge(struct wtr_ensemble *e)
+{
+	const struct shm_writer_stats *stats = &e->heritage->board->stats;
+	int64_t purged = atomic_load_explicit(&stats->purged, memory_order_relaxed);
+
+	if (purged == e->purged || wtr_zab_of(e)->staged)
+		return;
+	e->purged = purged;
+	wtr_history_trim(e);
+}
+
 bool wtr_ensemble_turn(struct wtr_ensemble *e)
 {
 	uint64_t now = e->core->now_ms;
@@ -358,6 +370,7 @@ bool wtr_ensemble_turn(struct wtr_ensemble *e)
 	if (now >= e->zab_deadline_ms)
 		(void)wtr_core_step(e->core, &(struct zab_event){.type = ZAB_TIMEOUT});
 	elections(e);
+	heed_purge(e);
 	done = wtr_inbox_open(e) || done;
 	wtr_service_extend(e);
 	wtr_service_show(e);

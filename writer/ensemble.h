@@ -94,6 +94,7 @@ struct wtr_ensemble {
 	struct zab_history history; /* for ZAB_START */
 	struct zab_start start;
 	struct sto_log *kept; /* the log in place, while a staged one is written */
+	int64_t purged;       /* files, as far as the history heeds it */
 	struct wtr_marks marks;
 
 	bool look_due;  /* an election is to begin as soon as the log is drained */

@@ -367,6 +367,7 @@ static void stop_receiving(struct peer_links *l, struct link *p)
 	if (!p->receiving)
 		return;
 	p->receiving = false;
+	p->in_start = p->in_len; /* the rest of the state is no packet */
 	sto_zk_reader_fini(&p->reader);
 	if (p->to)
 		sto_snap_abort(p->to);

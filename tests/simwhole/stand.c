@@ -297,8 +297,9 @@ void w_helper_event(struct w_node *n)
 	if (err && err != -ENOSPC)
 		w_trace("%d    prepare: %s", n->id + 1, strerror(-err));
 	atomic_store(&p->no_room, sto_log_is_scant(p->log));
-	if (atomic_exchange(&p->purge, false) && w_chance(70))
-		(void)sto_purge(&n->fs, p->snap_dir, p->log_dir, 3);
+	if (atomic_exchange(&p->purge, false) && w_chance(70) &&
+	    sto_purge(&n->fs, p->snap_dir, p->log_dir, 3) > 0)
+		atomic_fetch_add(&p->heritage->board->stats.purged, 1);
 	if (p->log && w_chance(SEAL_PERCENT) && n->log && !wtr_log_busy(n->log)) {
 		err = sto_log_seal(p->log);
 		if (err && err != -ENOSPC)
