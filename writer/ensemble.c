@@ -550,6 +550,7 @@ int wtr_ensemble_start(struct wtr_ensemble *e, int epoll)
 		log_always(LOG_ERROR, "ports of the ensemble: %s", strerror(-err));
 		return err;
 	}
+	CHECK(e->inbox_max > 0);
 	e->core->carry = carry;
 	e->core->carrier = e;
 	e->zab_deadline_ms = UINT64_MAX;

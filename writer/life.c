@@ -285,6 +285,7 @@ static int init_ensemble(struct wtr_life *w, struct sto_member *member)
 					    .helper = &l->helper,
 					    .heritage = l->heritage,
 					    .fs = r->fs,
+					    .inbox_max = WTR_INBOX_BYTES,
 					    .log_options = log_options(r->conf)};
 	l->ensemble = &w->ensemble;
 	/* Whatever the tree was built of, beside an import, is committed. */
