@@ -548,3 +548,30 @@ TEST_F(writer_core, who_came_first_in_a_term_has_the_session, struct wtr_fx, fx_
 	EXPECT_TRUE(head && head->conn == 2);
 	EXPECT_TRUE(wtr_leader_revalidate(&f->core, 3, (struct quorum_touch){gone, 10000}));
 }
+
+/* What was left there would come to the leader behind the question, which may come late. */
+TEST_F(writer_core, a_learner_that_asks_for_a_session_ends_its_old_connection, struct wtr_fx, fx_up,
+       fx_down)
+{
+	struct msg_connect m = {.timeout_ms = 10000, .password_len = -1};
+	int64_t s = fx_connect(f, 1);
+	const struct msg_down *head;
+	uint8_t password[16];
+	size_t asked;
+
+	f->conf.members = "server.1=127.0.0.1:1:2\n";
+	wtr_core_serve(&f->core, WTR_LEARNS, f->core.epoch + 1);
+	fx_push(f, 0, UP_ATTACH, 1, s, 0, &m, sizeof(m));
+	fx_create(f, "/a", "", 0);
+	fx_push(f, 0, UP_REQUEST, 1, s, ZK_OP_CREATE, f->body, jute_size(&f->out, f->body));
+	EXPECT_U(f->core.forward.len, >, 0);
+	fx_clear(f);
+	zk_session_password(s, password);
+	EXPECT_I(fx_resume(f, 1, 2, s, password, 10000), <=, 0); /* no answer yet */
+	asked = f->core.forward.len;
+	head = fx_find(f, DOWN_CLOSE, 0);
+	EXPECT_TRUE(head && head->conn == 1);
+	fx_create(f, "/b", "", 0);
+	fx_push(f, 0, UP_REQUEST, 1, s, ZK_OP_CREATE, f->body, jute_size(&f->out, f->body));
+	EXPECT_U(f->core.forward.len, ==, asked);
+}
