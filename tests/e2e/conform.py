@@ -268,6 +268,19 @@ class Pair:
         elif frames[-1] == ("closed",):
             self.reopen(s)
 
+    @staticmethod
+    def left_behind(side, old):
+        """Closed by the server, as its session goes on elsewhere.
+
+        Apache's does not know of it any more when it found late that one before it was gone, and then
+        leaves it open (ServerCnxnFactory.removeCnxnFromSessionMap; twice in 3,000 times, ours never).
+        """
+        try:
+            wait_until("%s: the old connection closed" % side.name, old.closed, 10)
+        except Timeout:
+            if side.server.kind != "apache":
+                raise
+
     def step_resume(self, s, timeout, how):
         self.ops += 1
         self.flush()
@@ -285,7 +298,7 @@ class Pair:
                 old.drop()
             got.append(side.open(s, timeout, resume=old))
             if how == "steal":
-                wait_until("the old connection closed", old.closed, 10)
+                self.left_behind(side, old)
                 old.drop()
         if got[0] != got[1]:
             raise Difference("resume of %d: timeouts %r" % (s, got))
